@@ -1,0 +1,104 @@
+"""The ascent loop: climb the cross-entropy of the forget set.
+
+Source: Section "NegGrad" of the paper, w <- w + eta * gradient of the loss on D_f; Adam as in its Table 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from neglora.data import Batches
+
+
+class Diverged(ArithmeticError):
+    """A loss or a weight is no longer finite.
+
+    Attributes:
+        step: the optimizer step, from 1, at which it was seen.
+    """
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"{what} at step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What an ascent did: steps taken, whole epochs, and the loss of every batch before its step."""
+
+    steps: int
+    epochs: int
+    losses: tuple[float, ...]
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+def ascend(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    parameters: Sequence[nn.Parameter],
+    lr: float,
+    epochs: int,
+    batchnorm: str = "frozen",
+    optimizer: str = "adam",
+    after_step: Callable[[], None] | None = None,
+) -> Ascent:
+    """Ascend the mean cross-entropy over the forget set, in place, for whole epochs at a constant rate.
+
+    Args:
+        model: on the device of the batches; left in evaluation mode.
+        batches: the forget set D_f and nothing else: inputs `[b, c, h, w]`, labels `[b]`, once per epoch.
+        parameters: what may change.
+        lr: learning rate.
+        epochs: whole passes over `batches`.
+        batchnorm: `frozen` keeps the running statistics of the base. `update` lets them follow the forget batches.
+        optimizer: `adam` (the paper's Table 4) or `sgd` (the plain formula).
+        after_step: called after every step, such as to hold a pruning mask.
+
+    Raises:
+        Diverged: a loss or weight is infinite or NaN. Checked at the end of each epoch, so that a GPU is not made to
+            wait at every step; the step named is the first whose loss was not finite.
+    """
+    opt = OPTIMIZERS[optimizer](parameters, lr=lr)
+    model.train()
+    if batchnorm == "frozen":
+        freeze_batchnorm(model)
+    losses: list[float] = []
+    for _ in range(epochs):
+        epoch: list[Tensor] = []
+        for inputs, labels in batches:
+            loss = functional.cross_entropy(model(inputs), labels)
+            opt.zero_grad(set_to_none=True)
+            (-loss).backward()
+            opt.step()
+            if after_step:
+                after_step()
+            epoch.append(loss.detach())
+        measured = torch.stack(epoch).float().tolist()
+        _check_finite(measured, parameters, len(losses))
+        losses += measured
+    model.eval()
+    return Ascent(steps=len(losses), epochs=epochs, losses=tuple(losses))
+
+
+def freeze_batchnorm(model: nn.Module) -> None:
+    """Put every BatchNorm layer into evaluation mode: it uses its running statistics and does not change them."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def _check_finite(losses: list[float], parameters: Sequence[nn.Parameter], before: int) -> None:
+    for index, loss in enumerate(losses):
+        if not torch.isfinite(torch.tensor(loss)):
+            raise Diverged(f"the loss became {loss}", before + index + 1)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+        raise Diverged("a weight became infinite or NaN", before + len(losses))

@@ -1,0 +1,84 @@
+"""What an unlearning method is here: a function, what it needs, and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+from neglora.ascend import Ascent
+from neglora.data import Batches
+from neglora.methods.parameters import Parameter
+
+Need = Literal["forget", "retain"]
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What a method returns.
+
+    Attributes:
+        model: the unlearned model, merged, in evaluation mode.
+        trainable_parameters: how many numbers the method was free to change.
+        ascent: what the ascent did; None for a method without one.
+        sparsity_after_ascent: measured share of zero weights before the adapter was merged; None without an ascent.
+        layers: module names that were adapted or trained.
+    """
+
+    model: nn.Module
+    trainable_parameters: int
+    ascent: Ascent | None = None
+    sparsity_after_ascent: float | None = None
+    layers: tuple[str, ...] = field(default=())
+
+
+class Unlearn(Protocol):
+    """The function of a method: it is handed exactly the data that the method declares, as keyword arguments."""
+
+    def __call__(
+        self, model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, **data: Batches
+    ) -> Unlearned: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A line of the registry.
+
+    Attributes:
+        name: the key in search spaces and records.
+        about: one sentence for `neglora list`.
+        needs: the data that it is handed, and nothing else.
+        parameters: its settings; empty where it has none.
+        unlearn: the function. It may change the model that it is given.
+        starts_from: `base`, or `fresh`: weights drawn anew and trained as the base was.
+    """
+
+    name: str
+    about: str
+    needs: tuple[Need, ...]
+    parameters: tuple[Parameter, ...]
+    unlearn: Unlearn
+    starts_from: Literal["base", "fresh"] = "base"
+
+    def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter of the method, defaults where `params` is silent.
+
+        Raises:
+            ValueError: names every unknown parameter and every value that is out of bounds.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        problems = [
+            f"{self.name} has no parameter {name!r}; it has {', '.join(known) or 'none'}"
+            for name in params
+            if name not in known
+        ]
+        resolved = {name: params.get(name, parameter.default) for name, parameter in known.items()}
+        for name, value in resolved.items():
+            problem = known[name].problem(value)
+            if problem:
+                problems.append(f"{name}: {problem}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return resolved

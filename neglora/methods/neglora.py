@@ -1,0 +1,71 @@
+"""NegLoRA: adapt with low-rank adapters, then ascend. Source: Section "NegLoRA" of the paper.
+
+On a pruned and recovered base it is the paper's Sparse NegLoRA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neglora.ascend import ascend
+from neglora.data import Batches
+from neglora.lora import adapter_parameters, inject, merge
+from neglora.methods.method import Method, Unlearned
+from neglora.methods.parameters import ADAPTER, ASCENT
+from neglora.models import match_targets
+from neglora.prune import measured_sparsity
+from neglora.seeds import derive_seed
+
+
+def unlearn(
+    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
+) -> Unlearned:
+    """Add adapters to the target layers, ascend on them alone, and merge them.
+
+    Differs: the paper does not say whether a sparse base stays sparse. `merge: dense` adds the whole update, which
+    fills pruned weights; `merge: masked` keeps them zero. The record holds the sparsity before and after.
+    """
+    layers = match_targets(model, params["targets"])
+    adapted = inject(
+        model,
+        layers,
+        rank=params["rank"],
+        alpha=params["alpha"],
+        dropout=params["dropout"],
+        seed=derive_seed(seed, "adapter"),
+    )
+    parameters = adapter_parameters(adapted)
+    device = parameters[0].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "dropout"))
+        ascent = ascend(
+            adapted,
+            forget,
+            parameters=parameters,
+            lr=params["lr"],
+            epochs=params["epochs"],
+            batchnorm=params["batchnorm"],
+        )
+    trainable = sum(parameter.numel() for parameter in parameters)
+    sparsity = measured_sparsity_of_base(adapted, masks)
+    merged = merge(adapted, masks if params["merge"] == "masked" else None)
+    return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers))
+
+
+def measured_sparsity_of_base(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:
+    """Share of zero weights of the base under the adapters, counted over the base's own layers."""
+    bases = nn.ModuleList(
+        module
+        for name, module in adapted.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and "lora_" not in name
+    )
+    return measured_sparsity(bases)
+
+
+METHOD = Method(
+    "neglora", "gradient ascent on low-rank adapters, then merged", ("forget",), (*ASCENT, *ADAPTER), unlearn
+)

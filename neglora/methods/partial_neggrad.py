@@ -1,0 +1,35 @@
+"""Partial NegGrad: gradient ascent on the last layers. Source: Section "Models" of the paper.
+
+For the ViTs the classifier, and feed-forward network and attention output of the last block; for ResNets all
+convolutions and linear layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from neglora.data import Batches
+from neglora.methods.method import Method, Unlearned
+from neglora.methods.neggrad import ascend_weights
+from neglora.methods.parameters import ASCENT
+from neglora.models import family_of, match_targets
+
+
+def unlearn(
+    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
+) -> Unlearned:
+    """Ascend on weights and biases of the family's partial layers; all others are frozen."""
+    layers = match_targets(model, family_of(model).partial)
+    chosen = [parameter for layer in layers for parameter in model.get_submodule(layer).parameters()]
+    model.requires_grad_(False)
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    unlearned = ascend_weights(model, chosen, forget, params, masks, layers)
+    model.requires_grad_(True)
+    return unlearned
+
+
+METHOD = Method("partial_neggrad", "gradient ascent on the last layers' weights", ("forget",), ASCENT, unlearn)

@@ -1,0 +1,38 @@
+"""Retrain: the reference. A fresh initialization trained on D_r alone with the base's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from neglora.data import Batches
+from neglora.methods.method import Method, Unlearned
+from neglora.train import train
+
+
+def unlearn(
+    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, retain: Batches
+) -> Unlearned:
+    """Train a model of fresh weights on the retained images.
+
+    Args:
+        model: drawn anew by whoever calls; nothing of a trained model may be in it.
+        params: `recipe`, `steps_per_epoch` and optionally `on_epoch`; the list `curve` is filled where given.
+        masks: not used: the reference is dense.
+        seed: not used: the order of the data is that of `retain`.
+        retain: D_r.
+    """
+    curve = train(
+        model,
+        retain,
+        params["recipe"],
+        steps_per_epoch=params["steps_per_epoch"],
+        on_epoch=params.get("on_epoch"),
+    )
+    params.get("curve", []).extend(curve)
+    return Unlearned(model, sum(parameter.numel() for parameter in model.parameters()))
+
+
+METHOD = Method("retrain", "fresh weights trained on the retained images", ("retain",), (), unlearn, "fresh")

@@ -1,0 +1,124 @@
+"""The grammar of targets: which layers of a model `last.attn_out+head` means.
+
+    targets = term ("+" term)*
+    term    = ["last." | "last.block."] ("ffn" | "attn" | "attn_out" | "conv" | "head")
+
+`last.` is the last stage (TinyViT, ResNet) or the last block (plain ViT), `last.block.` the last block everywhere. A
+list of module names is taken as it is. Grouped convolutions are left out: low-rank adapters do not factor them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from timm.models.resnet import ResNet
+from timm.models.tiny_vit import TinyVit
+from torch import nn
+
+from neglora.models import resnet, tinyvit
+from neglora.models.model import Family
+
+TARGETS: dict[str, str] = {
+    "ffn": "both linear layers of every feed-forward network",
+    "attn": "query-key-value and output projections of every attention",
+    "attn_out": "output projection of every attention",
+    "conv": "every convolution that is not grouped",
+    "head": "the classifier",
+}
+
+
+class TargetError(ValueError):
+    """Targets that are not of the grammar or match no layer of the model."""
+
+
+def _no_stages(model: nn.Module) -> str:
+    raise TargetError(f"{type(model).__name__} is not a model whose stages are known: 'last.' means nothing there")
+
+
+GENERIC = Family("other", {}, _no_stages, _no_stages, partial="conv+head", default_targets="conv+head")
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family whose layer names a model has; `GENERIC` (only `conv` and `head`) for one that is not known."""
+    if isinstance(model, TinyVit):
+        return tinyvit.FAMILY
+    if isinstance(model, ResNet):
+        return resnet.FAMILY
+    return GENERIC
+
+
+def adaptable_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every Linear and every ungrouped Conv2d by module name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+    }
+
+
+def match_targets(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """The module names that `targets` means, in the model's order.
+
+    Raises:
+        TargetError: a term is unknown or matches no layer; the message says what the model has.
+    """
+    layers = adaptable_layers(model)
+    if not isinstance(targets, str):
+        return _match_names(model, layers, targets)
+    chosen: set[str] = set()
+    for term in targets.split("+"):
+        chosen.update(_match_term(model, layers, term.strip()))
+    return [name for name in layers if name in chosen]
+
+
+def available_targets(model: nn.Module) -> list[str]:
+    """The target names without prefix that match at least one layer of a model."""
+    layers = adaptable_layers(model)
+    return [name for name in TARGETS if _match_kind(family_of(model), layers, name)]
+
+
+def _match_names(model: nn.Module, layers: dict[str, nn.Module], names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in layers:
+            close = difflib.get_close_matches(name, layers, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TargetError(
+                f"{type(model).__name__} has no Linear or ungrouped Conv2d layer named {name!r}{hint}"
+            )
+    return [name for name in layers if name in set(names)]
+
+
+def _match_term(model: nn.Module, layers: dict[str, nn.Module], term: str) -> list[str]:
+    found = re.fullmatch(r"(last\.block\.|last\.)?(\w+)", term)
+    if not found or found[2] not in TARGETS:
+        close = difflib.get_close_matches(term.rsplit(".", 1)[-1], TARGETS, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise TargetError(
+            f"unknown target {term!r}{hint}: targets are {', '.join(TARGETS)}, each optionally with 'last.' or "
+            f"'last.block.' before it, joined with '+'"
+        )
+    prefix, kind = found[1], found[2]
+    family = family_of(model)
+    names = _match_kind(family, layers, kind)
+    if prefix and kind != "head":
+        within = family.last_block(model) if prefix == "last.block." else family.last_stage(model)
+        names = [name for name in names if name.startswith(within)]
+    if not names:
+        raise TargetError(
+            f"target {term!r} matches no layer of {type(model).__name__}, which has "
+            f"{', '.join(available_targets(model)) or 'no layer that can be adapted'}"
+        )
+    return names
+
+
+def _match_kind(family: Family, layers: dict[str, nn.Module], kind: str) -> list[str]:
+    if kind == "conv":
+        return [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
+    if kind in family.layers:
+        return [name for name in layers if re.fullmatch(family.layers[kind], name)]
+    if kind == "head":
+        linear = [name for name, module in layers.items() if isinstance(module, nn.Linear)]
+        return linear[-1:]
+    return []
