@@ -13,9 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 
-def inject(
-    model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, dropout: float, seed: int
-) -> PeftModel:
+def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, dropout: float, seed: int) -> PeftModel:
     """Freeze a model and add an adapter to each of the named layers, in place.
 
     Args:

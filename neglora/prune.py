@@ -19,7 +19,7 @@ MODES: dict[str, str] = {
 Masks = dict[str, Tensor]
 
 
-def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
+def prunable_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     """Every Conv2d and Linear by module name, grouped convolutions included."""
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
 
@@ -57,7 +57,7 @@ def prune(model: nn.Module, sparsity: float, mode: str = "magnitude") -> Masks:
             torch_prune.ln_structured(module, "weight", amount=min(round(sparsity * rows), rows - 1), n=2, dim=0)
     masks = {}
     for name, module in layers.items():
-        masks[f"{name}.weight"] = module.weight_mask.bool()
+        masks[f"{name}.weight"] = module.get_buffer("weight_mask").bool()
         torch_prune.remove(module, "weight")
     return masks
 

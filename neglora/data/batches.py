@@ -55,10 +55,7 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.labels)
-        if self.generator is None:
-            order = torch.arange(count)
-        else:
-            order = torch.randperm(count, generator=self.generator)
+        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
         for start in range(0, count, self.batch_size):
             index = order[start : start + self.batch_size].to(self.images.device)
             images = self.images[index]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from neglora.ascend import Ascent
-from neglora.data import Batches
 from neglora.methods.parameters import Parameter
+from neglora.train import Epoch
 
 Need = Literal["forget", "retain"]
 
@@ -25,21 +25,20 @@ class Unlearned:
         ascent: what the ascent did; None for a method without one.
         sparsity_after_ascent: measured share of zero weights before the adapter was merged; None without an ascent.
         layers: module names that were adapted or trained.
+        curve: the training curve, of a method that trains.
     """
 
     model: nn.Module
     trainable_parameters: int
     ascent: Ascent | None = None
     sparsity_after_ascent: float | None = None
-    layers: tuple[str, ...] = field(default=())
+    layers: tuple[str, ...] = ()
+    curve: tuple[Epoch, ...] = ()
 
 
-class Unlearn(Protocol):
-    """The function of a method: it is handed exactly the data that the method declares, as keyword arguments."""
-
-    def __call__(
-        self, model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, **data: Batches
-    ) -> Unlearned: ...
+#: `unlearn(model, *, params, masks, seed, **data)`: data holds exactly what the method declares in `needs`, each as
+#: batches under its own name; masks are those of a pruned base.
+Unlearn = Callable[..., Unlearned]
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,12 @@ def unlearn(
             batchnorm=params["batchnorm"],
         )
     trainable = sum(parameter.numel() for parameter in parameters)
-    sparsity = measured_sparsity_of_base(adapted, masks)
+    sparsity = _base_sparsity(adapted, masks)
     merged = merge(adapted, masks if params["merge"] == "masked" else None)
     return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers))
 
 
-def measured_sparsity_of_base(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:
+def _base_sparsity(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:
     """Share of zero weights of the base under the adapters, counted over the base's own layers."""
     bases = nn.ModuleList(
         module

@@ -41,7 +41,9 @@ class Parameter:
             return "a text such as 'ffn' or 'last.attn_out+head', or a list of module names"
         noun = "a whole number" if self.kind == "int" else "a number"
         if self.low is not None and self.high is not None:
-            return f"{noun} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+            return (
+                f"{noun} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+            )
         if self.low is not None:
             return f"{noun} {'>' if self.low_open else '>='} {self.low:g}"
         return noun
@@ -55,7 +57,9 @@ class Parameter:
             return value in self.choices
         if self.kind == "targets":
             return (isinstance(value, str) and bool(value.strip())) or (
-                isinstance(value, list | tuple) and bool(value) and all(isinstance(item, str) and item for item in value)
+                isinstance(value, list | tuple)
+                and bool(value)
+                and all(isinstance(item, str) and item for item in value)
             )
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return False
@@ -77,7 +81,13 @@ BATCHNORM = Parameter(
     choices=("frozen", "update"),
 )
 SPARSITY = Parameter(
-    "sparsity", "float", 0.0, "share of weights pruned from the base before unlearning", low=0.0, high=1.0, high_open=True
+    "sparsity",
+    "float",
+    0.0,
+    "share of weights pruned from the base before unlearning",
+    low=0.0,
+    high=1.0,
+    high_open=True,
 )
 
 #: What every ascent method takes.

@@ -19,7 +19,7 @@ def unlearn(
 
     Args:
         model: drawn anew by whoever calls; nothing of a trained model may be in it.
-        params: `recipe`, `steps_per_epoch` and optionally `on_epoch`; the list `curve` is filled where given.
+        params: `recipe`, `steps_per_epoch` and optionally `on_epoch`, as `neglora.train.train` takes them.
         masks: not used: the reference is dense.
         seed: not used: the order of the data is that of `retain`.
         retain: D_r.
@@ -31,8 +31,7 @@ def unlearn(
         steps_per_epoch=params["steps_per_epoch"],
         on_epoch=params.get("on_epoch"),
     )
-    params.get("curve", []).extend(curve)
-    return Unlearned(model, sum(parameter.numel() for parameter in model.parameters()))
+    return Unlearned(model, sum(parameter.numel() for parameter in model.parameters()), curve=tuple(curve))
 
 
 METHOD = Method("retrain", "fresh weights trained on the retained images", ("retain",), (), unlearn, "fresh")

@@ -30,7 +30,7 @@ class Family:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A line of the registry: `build(num_classes, image_size, channels)` draws weights from torch's global generator."""
+    """A line of the registry: `build(num_classes, image_size, channels)` draws weights from torch's generator."""
 
     about: str
     build: Callable[[int, int, int], nn.Module]

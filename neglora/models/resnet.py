@@ -9,14 +9,14 @@ from neglora.models.model import Family, ModelEntry
 
 
 def build_nano(num_classes: int, image_size: int, channels: int) -> nn.Module:
-    """A small ResNet with ResNet50's layer names: one bottleneck block a stage, a quarter of the width.
+    """A small ResNet with ResNet50's layer names: one bottleneck block a stage, an eighth of the width.
 
     The stem is a 3x3 convolution of stride 1 without pooling, as is usual for images of 32 pixels.
     """
     model = ResNet(
         Bottleneck,
         layers=(1, 1, 1, 1),
-        channels=(16, 32, 64, 128),
+        channels=(8, 16, 32, 64),
         num_classes=num_classes,
         in_chans=channels,
         stem_width=16,
@@ -28,15 +28,21 @@ def build_nano(num_classes: int, image_size: int, channels: int) -> nn.Module:
     return model
 
 
-def _last_layer(model: nn.Module) -> str:
-    return max(name for name, _ in model.named_children() if name.startswith("layer"))
+def _last_stage(model: nn.Module) -> str:
+    return max(name for name, _ in model.named_children() if name.startswith("layer")) + "."
+
+
+def _last_block(model: nn.Module) -> str:
+    prefix = _last_stage(model)
+    blocks = [name for name, _ in model.get_submodule(prefix.rstrip(".")).named_children()]
+    return f"{prefix}{blocks[-1]}."
 
 
 FAMILY = Family(
     name="ResNet",
     layers={"head": r"fc"},
-    last_stage=lambda model: f"{_last_layer(model)}.",
-    last_block=lambda model: f"{_last_layer(model)}.{len(getattr(model, _last_layer(model))) - 1}.",
+    last_stage=_last_stage,
+    last_block=_last_block,
     partial="conv+head",
     default_targets="conv",
 )

@@ -84,9 +84,7 @@ def _match_names(model: nn.Module, layers: dict[str, nn.Module], names: Sequence
         if name not in layers:
             close = difflib.get_close_matches(name, layers, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise TargetError(
-                f"{type(model).__name__} has no Linear or ungrouped Conv2d layer named {name!r}{hint}"
-            )
+            raise TargetError(f"{type(model).__name__} has no Linear or ungrouped Conv2d layer named {name!r}{hint}")
     return [name for name in layers if name in set(names)]
 
 

@@ -43,6 +43,17 @@ def build_nano(num_classes: int, image_size: int, channels: int) -> nn.Module:
     return model
 
 
+def _last_stage(model: nn.Module) -> str:
+    stages = [name for name, _ in model.get_submodule("stages").named_children()]
+    return f"stages.{stages[-1]}."
+
+
+def _last_block(model: nn.Module) -> str:
+    prefix = f"{_last_stage(model)}blocks."
+    blocks = [name for name, _ in model.get_submodule(prefix.rstrip(".")).named_children()]
+    return f"{prefix}{blocks[-1]}."
+
+
 FAMILY = Family(
     name="TinyViT",
     layers={
@@ -51,8 +62,8 @@ FAMILY = Family(
         "attn_out": r"stages\.\d+\.blocks\.\d+\.attn\.proj",
         "head": r"head\.fc",
     },
-    last_stage=lambda model: f"stages.{len(model.stages) - 1}.",
-    last_block=lambda model: f"stages.{len(model.stages) - 1}.blocks.{len(model.stages[-1].blocks) - 1}.",
+    last_stage=_last_stage,
+    last_block=_last_block,
     partial="head+last.block.ffn+last.block.attn_out",
     default_targets="ffn",
 )

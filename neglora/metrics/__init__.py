@@ -1,0 +1,17 @@
+"""Metrics: functions of logits, one idea per file."""
+
+from neglora.metrics.accuracy import accuracy, mean_loss, runner_up_share
+from neglora.metrics.confidence import FEATURES, modified_entropy, true_label_confidence
+from neglora.metrics.mia import MembershipAttack, mann_whitney_auc, mia_efficacy
+
+__all__ = [
+    "FEATURES",
+    "MembershipAttack",
+    "accuracy",
+    "mann_whitney_auc",
+    "mean_loss",
+    "mia_efficacy",
+    "modified_entropy",
+    "runner_up_share",
+    "true_label_confidence",
+]

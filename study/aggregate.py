@@ -1,0 +1,301 @@
+"""From the ledger's records to tables: trials, fronts, hypervolume, recommendations. Pure functions, no clocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from neglora.objectives import METRICS
+from neglora.record import STATUSES, Measured, Record, cell_id, mean_measured
+from study.pareto import hypervolume
+from study.recommend import Recommendation, candidates, front_rows, recommend, reproduce_command
+
+__all__ = [
+    "Base",
+    "Recommendation",
+    "base_values",
+    "cell_hypervolume",
+    "group_keys",
+    "latest",
+    "recommend",
+    "reproduce_command",
+    "retrain_record",
+    "summarize",
+    "trials_table",
+    "write_tables",
+]
+
+#: What is measured beside the named metrics.
+ATTACK_FACTS = ("mia_accuracy", "mia_auc", "mia_has_signal")
+ATTACK_FEATURES = ("mia_correctness", "mia_entropy", "mia_modified_entropy", "mia_full")
+COSTS = (
+    "unlearn_seconds",
+    "evaluate_seconds",
+    "peak_memory_bytes",
+    "trainable_parameters",
+    "device",
+    "threads",
+)
+_IDENTITY = ("trial", "number", "cell", "dataset", "model", "method", "axes")
+_OUTCOME = ("status", "fidelity", "reason", "replicates")
+_NUMBERS = (*METRICS, "mia_accuracy", "mia_auc")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model before unlearning, at one sparsity: a reference mark.
+
+    Attributes:
+        sparsity: share of weights pruned; 0 is the dense base.
+        metrics, report: its values on the two halves, means over replicates.
+        train_seconds: what training (or pruning and recovering) it took, mean over replicates; None if unknown.
+        parameters: how many weights it has.
+    """
+
+    sparsity: float
+    metrics: Measured
+    report: Measured
+    train_seconds: float | None
+    parameters: int | None
+
+
+def latest(records: Sequence[Record]) -> list[Record]:
+    """One record per trial and fidelity: where a trial was tried again, the last one, at the first one's place."""
+    return list({(record.trial, record.fidelity): record for record in records}.values())
+
+
+def trials_table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per trial and fidelity.
+
+    Columns: trial, number, cell (its id), dataset, model, method, axes (a JSON object); status, fidelity, reason, replicates
+    (how many); `param_NAME`; every metric on the selection half under its own name, on the report half as
+    `report_NAME`; `spread_NAME`, the sample standard deviation over replicates of the values that are shown (report
+    half where measured); costs. What was not measured is NaN.
+    """
+    records = latest(records)
+    parameters = list(dict.fromkeys(name for record in records for name in record.params))
+    columns = [*_IDENTITY, *_OUTCOME, *(f"param_{name}" for name in parameters)]
+    columns += [*METRICS, *ATTACK_FACTS]
+    columns += [f"report_{name}" for name in (*METRICS, *ATTACK_FACTS, *ATTACK_FEATURES)]
+    columns += [f"spread_{name}" for name in METRICS]
+    columns += COSTS
+    table = pd.DataFrame([_row(record) for record in records], columns=columns)
+    floats = [*_NUMBERS, *(f"report_{name}" for name in (*_NUMBERS, *ATTACK_FEATURES))]
+    floats += [f"spread_{name}" for name in METRICS]
+    floats += ["unlearn_seconds", "evaluate_seconds"]
+    return table.astype(dict.fromkeys(floats, float))
+
+
+def _row(record: Record) -> dict[str, Any]:
+    axes = {name: value for name, value in record.cell.items() if name not in ("dataset", "model", "method")}
+    row: dict[str, Any] = {
+        "trial": record.trial,
+        "number": record.number,
+        "cell": cell_id(record.cell),
+        **{name: str(record.cell[name]) for name in ("dataset", "model", "method")},
+        "axes": json.dumps(axes),
+        "status": record.status,
+        "fidelity": record.fidelity,
+        "reason": record.reason,
+        "replicates": len(record.replicates),
+    }
+    for name, value in record.params.items():
+        row[f"param_{name}"] = json.dumps(value) if isinstance(value, list | tuple | dict) else value
+    row |= record.metrics
+    row |= {f"report_{name}": value for name, value in record.report.items()}
+    row |= {f"spread_{name}": _spread(record, name) for name in METRICS}
+    row |= {name: record.cost.get(name) for name in COSTS}
+    return row
+
+
+def _spread(record: Record, name: str) -> float | None:
+    values = [shown(item.get("metrics") or {}, item.get("report") or {}, name) for item in record.replicates]
+    measured = [value for value in values if value is not None]
+    if len(measured) < 2 or len(measured) < len(values):
+        return None
+    return statistics.stdev(measured)
+
+
+def shown(metrics: Mapping[str, Any], report: Mapping[str, Any], name: str) -> float | None:
+    """The value that people are shown: the report half's, or the selection half's where that was not measured."""
+    value = report.get(name)
+    value = metrics.get(name) if value is None else value
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def group_keys(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """The (dataset, model) pairs in the order in which the ledger first has them."""
+    return list(dict.fromkeys((str(record.cell["dataset"]), str(record.cell["model"])) for record in records))
+
+
+def retrain_record(records: Sequence[Record], dataset: str, model: str) -> Record | None:
+    """The group's Retrain, or None where it is missing or did not end well."""
+    for record in latest(records):
+        cell = (str(record.cell["dataset"]), str(record.cell["model"]), record.cell["method"])
+        if cell == (dataset, model, "retrain") and record.status == "ok" and record.fidelity == "full":
+            return record
+    return None
+
+
+def base_values(records: Sequence[Record], dataset: str, model: str) -> list[Base]:
+    """The group's bases by sparsity, dense first, averaged over replicates; empty until Retrain was measured."""
+    retrain = retrain_record(records, dataset, model)
+    found: dict[float, list[dict[str, Any]]] = {}
+    for replicate in retrain.replicates if retrain else []:
+        for base in replicate.get("bases") or []:
+            found.setdefault(float(base["sparsity"]), []).append(base)
+    return [
+        Base(
+            sparsity,
+            mean_measured([base.get("metrics") or {} for base in bases]),
+            mean_measured([base.get("report") or {} for base in bases]),
+            _mean([(base.get("cost") or {}).get("train_seconds") for base in bases]),
+            bases[0].get("parameters"),
+        )
+        for sparsity, bases in sorted(found.items())
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return statistics.fmean(measured) if measured and len(measured) == len(values) else None
+
+
+def reference_point(objectives: Sequence[str]) -> list[float]:
+    """The worst value of every objective: 0 where more is better, 1 where less is (as slow or as far as can be)."""
+    return [0.0 if METRICS[name].direction == "maximize" else 1.0 for name in objectives]
+
+
+def cell_hypervolume(table: pd.DataFrame, objectives: Sequence[str]) -> float | None:
+    """Volume that the rows' front covers over the study's objectives, from `reference_point`; selection half.
+
+    None where no trial has all of the objectives measured.
+    """
+    points = candidates(table)[list(objectives)].to_numpy(dtype=float)
+    if pd.isna(points).any(axis=1).all():
+        return None
+    return hypervolume(points, reference_point(objectives), [METRICS[name].direction for name in objectives])
+
+
+def summarize(records: Sequence[Record], study: Mapping[str, Any], ledger_sha256: str | None = None) -> dict[str, Any]:
+    """What `summary.json` holds; every number that was not measured is null.
+
+    Keys: `schema` (1), `study`, `ledger_sha256`, `objectives`, `constraints`, `selection`, `trials` (by status);
+    `cells`: one each with `cell`, `dataset`, `model`, `method`, `axes`, `trials`, `best` (per objective `value` on the
+    selection half and `trial`), `hypervolume`, `front` (trial ids) and `recommended`;
+    `groups`: one per dataset x model with `retrain` and `bases` (each with `metrics` and `report`) and `recommended`.
+    `recommended` is `trial` (null where there is none), `reason`, `params`, `metrics`, `report`, `command`.
+    """
+    records = latest(records)
+    table = trials_table(records)
+    constraints = study.get("constraints") or {}
+    objectives = list(study["objectives"])
+    by_trial = {record.trial: record for record in records if record.fidelity == "full"}
+    searched = table[table["method"] != "retrain"]
+    cells = []
+    for cell, rows in searched.groupby("cell", sort=False):
+        cells.append(
+            {
+                "cell": cell,
+                **{name: rows.iloc[0][name] for name in ("dataset", "model", "method")},
+                "axes": json.loads(rows.iloc[0]["axes"]),
+                "trials": _by_status(rows),
+                "best": {name: _best(rows, name) for name in objectives},
+                "hypervolume": cell_hypervolume(rows, objectives),
+                "front": list(front_rows(rows)["trial"]),
+                "recommended": _recommended(recommend(rows, constraints), by_trial, study),
+            }
+        )
+    groups = []
+    for dataset, model in group_keys(records):
+        rows = searched[(searched["dataset"] == dataset) & (searched["model"] == model)]
+        retrain = retrain_record(records, dataset, model)
+        groups.append(
+            {
+                "dataset": dataset,
+                "model": model,
+                "retrain": None if retrain is None else {"metrics": retrain.metrics, "report": retrain.report},
+                "bases": [asdict(base) for base in base_values(records, dataset, model)],
+                "recommended": _recommended(recommend(rows, constraints), by_trial, study),
+            }
+        )
+    return {
+        "schema": 1,
+        "study": study["study"],
+        "ledger_sha256": ledger_sha256,
+        "objectives": objectives,
+        "constraints": constraints,
+        "selection": study.get("selection"),
+        "trials": _by_status(searched),
+        "cells": cells,
+        "groups": groups,
+    }
+
+
+def _by_status(rows: pd.DataFrame) -> dict[str, int]:
+    return {status: int((rows["status"] == status).sum()) for status in STATUSES}
+
+
+def _best(rows: pd.DataFrame, name: str) -> dict[str, Any] | None:
+    measured = candidates(rows).dropna(subset=[name]).sort_values("number", kind="stable")
+    if measured.empty:
+        return None
+    at = measured[name].idxmax() if METRICS[name].direction == "maximize" else measured[name].idxmin()
+    return {"value": float(measured.loc[at, name]), "trial": measured.loc[at, "trial"]}
+
+
+def _recommended(
+    choice: Recommendation, by_trial: Mapping[str, Record], study: Mapping[str, Any]
+) -> dict[str, Any]:
+    if choice.trial is None:
+        return {"trial": None, "reason": choice.reason}
+    record = by_trial[choice.trial]
+    return {
+        "trial": choice.trial,
+        "reason": choice.reason,
+        "params": record.params,
+        "metrics": record.metrics,
+        "report": record.report,
+        "command": reproduce_command(record, study) if record.replicates else None,
+    }
+
+
+def write_tables(study_dir: Path, records: Sequence[Record], study: Mapping[str, Any]) -> list[Path]:
+    """Write trials.csv, front.csv (the front of every dataset x model x method) and summary.json, each atomically.
+
+    Returns:
+        The three paths.
+    """
+    table = trials_table(records)
+    searched = table[table["method"] != "retrain"]
+    fronts = [front_rows(rows) for _, rows in searched.groupby(["dataset", "model", "method"], sort=False)]
+    on_front = pd.concat(fronts) if fronts else searched
+    ledger = study_dir / "ledger.jsonl"
+    digest = hashlib.sha256(ledger.read_bytes()).hexdigest() if ledger.exists() else None
+    summary = summarize(records, study, digest)
+    texts = {
+        "trials.csv": table.to_csv(index=False, lineterminator="\n"),
+        "front.csv": on_front.to_csv(index=False, lineterminator="\n"),
+        "summary.json": json.dumps(summary, allow_nan=False, indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        write_atomically(study_dir / name, text)
+    return [study_dir / name for name in texts]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a kill in between, sees the old one or the new one, never a half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,151 @@
+"""Which configuration to take, and the command that reproduces its numbers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from neglora.objectives import GAP_METRICS, METRICS
+from neglora.record import Record
+from study.pareto import front
+
+#: Without Retrain there is no distance to it: then a configuration should forget at least this share of D_f.
+FORGOTTEN = 0.95
+
+Constraints = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A trial's id, or None, and in words why it was chosen or why there is none."""
+
+    trial: str | None
+    reason: str
+
+
+def candidates(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that may enter a front: unlearned in full, with status ok. Retrain is a reference, not a candidate."""
+    return table[(table["status"] == "ok") & (table["fidelity"] == "full") & (table["method"] != "retrain")]
+
+
+def front_rows(table: pd.DataFrame, names: Sequence[str] = GAP_METRICS) -> pd.DataFrame:
+    """The candidates that no other candidate dominates in these metrics of the selection half."""
+    rows = candidates(table)
+    indices = front(rows[list(names)].to_numpy(dtype=float), [METRICS[name].direction for name in names])
+    return rows.iloc[indices]
+
+
+def satisfying(rows: pd.DataFrame, constraints: Constraints) -> pd.DataFrame:
+    """The rows whose selection values keep every bound; a value that was not measured keeps none."""
+    for name, bounds in constraints.items():
+        if "min" in bounds:
+            rows = rows[rows[name].astype(float) >= bounds["min"]]
+        if "max" in bounds:
+            rows = rows[rows[name].astype(float) <= bounds["max"]]
+    return rows
+
+
+def recommend(table: pd.DataFrame, constraints: Constraints | None = None) -> Recommendation:
+    """Choose among the rows of `trials_table` by their values on the selection half.
+
+    On the front of UA, RA, TA and MIA, the configuration nearest to Retrain. Without Retrain, the one with the highest
+    min(RA, TA) among those with UA >= 0.95. Constraints of the study are kept where any trial keeps them. Ties go to
+    the higher min(RA, TA), then to the earlier trial, so that the choice never depends on a clock.
+    """
+    rows = candidates(table)
+    if rows.empty:
+        return Recommendation(None, _why_empty(table))
+    kept = satisfying(rows, constraints or {})
+    remark = ""
+    if kept.empty:
+        kept, remark = rows, f"; no trial keeps the constraint {_in_words(constraints or {})}"
+    on_front = front_rows(kept)
+    nearest = on_front[on_front["gap"].notna()]
+    if not nearest.empty:
+        chosen = _first(nearest.assign(_rank=nearest["gap"].astype(float)))
+        return Recommendation(
+            chosen["trial"],
+            f"nearest to Retrain on the front of UA, RA, TA and MIA (mean distance {chosen['gap']:.2%}){remark}",
+        )
+    forgetful = kept[(kept["ua"].astype(float) >= FORGOTTEN) & kept["ra"].notna() & kept["ta"].notna()]
+    if forgetful.empty:
+        return Recommendation(
+            None, f"no distance to Retrain was measured, and no trial forgot {FORGOTTEN:.0%} of D_f{remark}"
+        )
+    undominated = front_rows(forgetful)
+    forgetful = forgetful if undominated.empty else undominated
+    chosen = _first(forgetful.assign(_rank=0.0))
+    return Recommendation(
+        chosen["trial"], f"highest min(RA, TA) among trials with UA >= {FORGOTTEN:.0%}, for want of a Retrain{remark}"
+    )
+
+
+def _first(rows: pd.DataFrame) -> pd.Series:
+    retained = rows[["ra", "ta"]].astype(float).min(axis=1)
+    return rows.assign(_retained=-retained).sort_values(["_rank", "_retained", "trial"], kind="stable").iloc[0]
+
+
+def _why_empty(table: pd.DataFrame) -> str:
+    rows = table[table["method"] != "retrain"]
+    if rows.empty:
+        return "nothing was tried yet"
+    if (rows["status"] != "ok").all():
+        return "every trial diverged or failed"
+    return "no trial was measured in full"
+
+
+def _in_words(constraints: Constraints) -> str:
+    signs = {"min": ">=", "max": "<="}
+    return " and ".join(
+        f"{name} {signs[side]} {bound:g}" for name, bounds in constraints.items() for side, bound in bounds.items()
+    )
+
+
+def reproduce_command(record: Record, study: Mapping[str, Any], replicate: int = 0) -> str:
+    """The `neglora unlearn` command that reproduces a trial's numbers on one of its replicates.
+
+    Args:
+        record: a trial that has replicates.
+        study: the study's resolved space, as `study.yaml` holds it.
+        replicate: index into the record's replicates.
+
+    Returns:
+        One line, quoted for a POSIX shell.
+
+    Raises:
+        ValueError: the record has no such replicate.
+    """
+    if not 0 <= replicate < len(record.replicates):
+        raise ValueError(f"{record.trial} has {len(record.replicates)} replicates, asked for number {replicate}")
+    tried = record.replicates[replicate]
+    selection = study.get("selection") or {}
+    words = ["neglora", "unlearn"]
+    words += ["--dataset", str(record.cell["dataset"]), "--model", str(record.cell["model"])]
+    words += ["--method", str(record.cell["method"]), "--forget", str(tried["forget"]), "--seed", str(tried["seed"])]
+    words += ["--holdout", _value(selection.get("holdout", 0))]
+    cpus = (study.get("resources") or {}).get("cpus", 1)
+    if cpus != 1:
+        words += ["--threads", _value(cpus)]
+    settings = dict(record.params)
+    settings |= {f"training.{k}": v for k, v in (study.get("training") or {}).items() if v is not None}
+    if selection.get("seed", 0) != 0:
+        settings["selection.seed"] = selection["seed"]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={_value(value)}"]
+    return shlex.join(words)
+
+
+def _value(value: Any) -> str:
+    """A setting as text that reads back as the same value, as YAML as well as JSON."""
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, allow_nan=False)
+    # YAML 1.1 takes 1e-05 for a text: it wants a decimal point.
+    if isinstance(value, float) and "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    return text
