@@ -1,0 +1,364 @@
+"""One trial, from configuration to record: every replicate unlearned, inferred once and measured."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neglora.artifacts import Artifact, ArtifactStore
+from neglora.ascend import Diverged
+from neglora.data import ImageDataset, Splits, TensorBatches, forget_class, split
+from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, infer_dataset, with_reference
+from neglora.hardware import PeakMemory, choose_device, device_name, use_threads
+from neglora.methods import METHODS, Unlearned
+from neglora.metrics import mean_loss
+from neglora.prerequisites import Prerequisite, Setting, base_of, find, load_model, retrain_of
+from neglora.provenance import provenance
+from neglora.prune import measured_sparsity
+from neglora.record import Measured, Record, mean_measured
+from neglora.seeds import derive_seed
+
+logger = logging.getLogger(__name__)
+
+#: Models with their outputs that a worker keeps; the least recently used goes first.
+KEPT_MODELS = 16
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial to run. Plain JSON data but for the setting.
+
+    Attributes:
+        trial: its id.
+        cell: dataset, model, method and axes.
+        params: the configuration, resolved.
+        setting: the surroundings.
+        replicates: (forget class, seed) pairs, classes as the user named them.
+        sparsities: base levels to measure beside Retrain (only used by the `retrain` cell).
+        sampler: Optuna's system attributes, passed through to the record.
+    """
+
+    trial: str
+    cell: dict[str, Any]
+    params: dict[str, Any]
+    setting: Setting
+    replicates: tuple[tuple[int | str, int], ...]
+    sparsities: tuple[float, ...] = (0.0,)
+    sampler: dict[str, Any] | None = None
+
+
+@dataclass
+class Kept:
+    """A finished model that a worker holds on its device, with its logits once they were asked for."""
+
+    artifact: Artifact
+    model: nn.Module
+    masks: dict[str, Tensor]
+    outputs: DatasetOutputs | None = None
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+
+
+class Session:
+    """What a warm worker keeps between trials: datasets, base models and their logits, Retrain's measurements.
+
+    Args:
+        storage: the folder that holds `artifacts/`.
+    """
+
+    def __init__(self, storage: Path) -> None:
+        self.store = ArtifactStore(storage / "artifacts")
+        self.device = choose_device()
+        self._datasets: dict[tuple[str, str | None], ImageDataset] = {}
+        self._models: OrderedDict[str, Kept] = OrderedDict()
+
+    def dataset(self, setting: Setting) -> ImageDataset:
+        """The dataset of a setting, on the device."""
+        key = (setting.dataset, setting.data_root)
+        if key not in self._datasets:
+            self._datasets[key] = setting.load_dataset().to(self.device)
+        return self._datasets[key]
+
+    def find(self, wanted: Prerequisite) -> Kept | None:
+        """A prerequisite that was made before, held from now on; None where it is absent."""
+        key = repr(asdict(wanted))
+        if key not in self._models:
+            dataset = self.dataset(wanted.setting)
+            found = find(wanted, self.store, dataset)
+            if found is None:
+                return None
+            model, masks = load_model(found, wanted.setting, dataset)
+            self._models[key] = Kept(found, model, masks)
+            if len(self._models) > KEPT_MODELS:
+                self._models.popitem(last=False)
+        self._models.move_to_end(key)
+        return self._models[key]
+
+    def get(self, wanted: Prerequisite) -> Kept:
+        """A prerequisite that has to be there.
+
+        Raises:
+            LookupError: it is not.
+        """
+        kept = self.find(wanted)
+        if kept is None:
+            raise LookupError(f"the artifact of '{wanted.title}' is missing from {self.store.root}")
+        return kept
+
+    def outputs(self, kept: Kept, setting: Setting) -> DatasetOutputs:
+        """A kept model's logits for the whole dataset, inferred once."""
+        if kept.outputs is None:
+            kept.outputs = infer_dataset(kept.model, self.dataset(setting), setting.batch_size)
+        return kept.outputs
+
+    def evaluation(self, kept: Kept, setting: Setting, forget: int, seed: int) -> Evaluation:
+        """A kept model measured on the splits of a forget class, once."""
+        if forget not in kept.evaluations:
+            kept.evaluations[forget] = _evaluate(self, setting, self.outputs(kept, setting), forget, seed)
+        return kept.evaluations[forget]
+
+
+def reference(session: Session, setting: Setting, forget: int, seed: int) -> tuple[Evaluation, Artifact] | None:
+    """Retrain measured on the splits of a forget class; None where there is no Retrain."""
+    kept = session.find(retrain_of(setting, seed, forget))
+    if kept is None:
+        return None
+    return session.evaluation(kept, setting, forget, seed), kept.artifact
+
+
+def run_replicate(
+    session: Session, setting: Setting, method: str, params: Mapping[str, Any], forget: int | str, seed: int
+) -> tuple[dict[str, Any], Unlearned | None]:
+    """Unlearn one forget class with one seed, and measure.
+
+    Returns:
+        The replicate as a record holds it, and the unlearned model (None if it diverged).
+    """
+    dataset = session.dataset(setting)
+    index = forget_class(dataset.info, forget)
+    base = session.get(base_of(setting, seed, params.get("sparsity", 0.0)))
+    splits = split(dataset, index, holdout=setting.holdout, seed=setting.split_seed)
+    retrained = reference(session, setting, index, seed)
+    base_outputs = session.outputs(base, setting)
+    replicate: dict[str, Any] = {"forget": forget, "seed": seed, "status": "ok", "reason": None}
+    cost: dict[str, Any] = {"device": device_name(session.device), "threads": setting.threads}
+    with PeakMemory(session.device) as peak:
+        started = time.perf_counter()
+        try:
+            unlearned = _unlearn(session, setting, method, params, base, splits, seed)
+            _synchronize(session.device)
+            cost["unlearn_seconds"] = time.perf_counter() - started
+            started = time.perf_counter()
+            outputs = infer_dataset(unlearned.model, dataset, setting.batch_size)
+            if not all(bool(part.logits.isfinite().all()) for part in (outputs.train, outputs.test)):
+                raise Diverged("the unlearned model's logits are not finite", _steps(unlearned))
+        except Diverged as error:
+            cost["unlearn_seconds"] = cost.get("unlearn_seconds", time.perf_counter() - started)
+            replicate |= {"status": "diverged", "reason": str(error), "metrics": {}, "report": {}, "details": {}}
+            replicate["details"] = {"step": error.step}
+            replicate["cost"] = cost | {"evaluate_seconds": None, "peak_memory_bytes": None}
+            return replicate, None
+        evaluation = _evaluate(session, setting, outputs, index, seed)
+        cost["evaluate_seconds"] = time.perf_counter() - started
+    cost |= {"peak_memory_bytes": peak.bytes, "trainable_parameters": unlearned.trainable_parameters}
+    ratios = run_time_ratios(cost, params.get("epochs"), retrained[1].facts if retrained else None)
+    replicate |= {
+        "metrics": with_reference(evaluation.metrics, retrained[0].metrics if retrained else None) | ratios,
+        "report": with_reference(evaluation.report, retrained[0].report if retrained else None) | ratios,
+        "cost": cost,
+        "details": evaluation.details
+        | {
+            "sparsity": {
+                "before": base.artifact.facts["sparsity"],
+                "after": unlearned.sparsity_after_ascent,
+                "merged": measured_sparsity(unlearned.model),
+            },
+            "loss_before": _forget_loss(base_outputs, splits),
+            "loss_after": _forget_loss(outputs, splits),
+            "steps": _steps(unlearned),
+            "epochs": unlearned.ascent.epochs if unlearned.ascent else None,
+        },
+    }
+    return replicate, unlearned
+
+
+def measure_base(
+    session: Session, setting: Setting, forget: int, seed: int, sparsity: float
+) -> tuple[dict[str, Any], Kept]:
+    """A base model before unlearning, on the splits of a forget class: a reference mark."""
+    kept = session.get(base_of(setting, seed, sparsity))
+    evaluation = session.evaluation(kept, setting, forget, seed)
+    retrained = reference(session, setting, forget, seed)
+    measured = {
+        "sparsity": sparsity,
+        "metrics": with_reference(evaluation.metrics, retrained[0].metrics if retrained else None),
+        "report": with_reference(evaluation.report, retrained[0].report if retrained else None),
+        "cost": {"train_seconds": kept.artifact.facts["train_seconds"]},
+        "parameters": kept.artifact.facts["parameters"],
+    }
+    return measured, kept
+
+
+def measure_retrain(
+    session: Session, setting: Setting, forget: int | str, seed: int, sparsities: Sequence[float]
+) -> dict[str, Any]:
+    """Retrain as a replicate, with every base level beside it."""
+    index = forget_class(session.dataset(setting).info, forget)
+    started = time.perf_counter()
+    retrained = reference(session, setting, index, seed)
+    if retrained is None:
+        raise LookupError(f"Retrain of {setting.dataset} {setting.model} without {forget}, seed {seed}, is missing")
+    evaluation, artifact = retrained
+    facts = artifact.facts
+    cost = {
+        "unlearn_seconds": facts["train_seconds"],
+        "evaluate_seconds": time.perf_counter() - started,
+        "peak_memory_bytes": None,
+        "trainable_parameters": facts["parameters"],
+        "device": facts["device"],
+        "threads": facts["threads"],
+    }
+    ratios = run_time_ratios(cost, facts["epochs"], facts)
+    return {
+        "forget": forget,
+        "seed": seed,
+        "status": "ok",
+        "reason": None,
+        "metrics": with_reference(evaluation.metrics, evaluation.metrics) | ratios,
+        "report": with_reference(evaluation.report, evaluation.report) | ratios,
+        "cost": cost,
+        "details": evaluation.details | {"epochs": facts["epochs"], "test_accuracy": facts["test_accuracy"]},
+        "bases": [measure_base(session, setting, index, seed, level)[0] for level in sparsities],
+    }
+
+
+def run_trial(session: Session, task: Task) -> Record:
+    """Run every replicate of a configuration and average them.
+
+    One diverged replicate makes the trial diverged; the others are still recorded. An exception makes it failed, with
+    its reason: the worker goes on with the next trial.
+    """
+    use_threads(task.setting.threads)
+    replicates: list[dict[str, Any]] = []
+    failure: str | None = None
+    try:
+        for forget, seed in task.replicates:
+            if task.cell["method"] == "retrain":
+                replicates.append(measure_retrain(session, task.setting, forget, seed, task.sparsities))
+            else:
+                replicates.append(
+                    run_replicate(session, task.setting, task.cell["method"], task.params, forget, seed)[0]
+                )
+    except Exception as error:
+        logger.exception("trial %s failed", task.trial)
+        failure = f"{type(error).__name__}: {error}"
+    diverged = [replicate["reason"] for replicate in replicates if replicate["status"] == "diverged"]
+    ok = failure is None and not diverged
+    return Record(
+        trial=task.trial,
+        cell=dict(task.cell),
+        params=dict(task.params),
+        status="ok" if ok else "failed" if failure else "diverged",
+        reason=failure or (diverged[0] if diverged else None),
+        fidelity="full",
+        metrics=mean_measured([replicate["metrics"] for replicate in replicates]) if ok else {},
+        report=mean_measured([replicate["report"] for replicate in replicates]) if ok else {},
+        replicates=replicates,
+        cost=_total_cost([replicate["cost"] for replicate in replicates]),
+        sampler=dict(task.sampler or {}),
+        provenance=provenance(),
+    )
+
+
+def run_time_ratios(cost: Mapping[str, Any], epochs: int | None, retrain: Mapping[str, Any] | None) -> Measured:
+    """`rte`, `rte_epoch` and `speedup` against Retrain's own measured time.
+
+    None unless device and threads equal Retrain's: a ratio between two machines says nothing about the method.
+
+    Differs: the paper defines RTE as retraining time over unlearning time but prints the inverse per epoch. Here the
+    inverse is `rte`, per epoch `rte_epoch`, and the formula is `speedup`.
+    """
+    nothing: Measured = {"rte": None, "rte_epoch": None, "speedup": None}
+    if retrain is None or any(cost[name] != retrain[name] for name in ("device", "threads")):
+        return nothing
+    seconds, whole = cost["unlearn_seconds"], retrain["train_seconds"]
+    if not seconds or not whole or not epochs:
+        return nothing
+    return {
+        "rte": seconds / whole,
+        "rte_epoch": (seconds / epochs) / (whole / retrain["epochs"]),
+        "speedup": whole / seconds,
+    }
+
+
+def _unlearn(
+    session: Session,
+    setting: Setting,
+    method_name: str,
+    params: Mapping[str, Any],
+    base: Kept,
+    splits: Splits,
+    seed: int,
+) -> Unlearned:
+    """Hand a copy of the base to a method, with the data that it declares and nothing else."""
+    method = METHODS[method_name]
+    dataset = session.dataset(setting)
+    handed = {
+        need: TensorBatches(
+            dataset.train_images[getattr(splits, need)],
+            dataset.train_labels[getattr(splits, need)],
+            mean=dataset.mean,
+            std=dataset.std,
+            batch_size=params["batch_size"],
+            generator=torch.Generator().manual_seed(derive_seed(seed, "order", need)),
+        )
+        for need in method.needs
+    }
+    model = copy.deepcopy(base.model)
+    return method.unlearn(model, params=params, masks=base.masks, seed=seed, **handed)
+
+
+def _evaluate(session: Session, setting: Setting, outputs: DatasetOutputs, forget: int, seed: int) -> Evaluation:
+    splits = split(session.dataset(setting), forget, holdout=setting.holdout, seed=setting.split_seed)
+    return evaluate_outputs(outputs, splits, seed=seed, attacks=setting.attacks)
+
+
+def _forget_loss(outputs: DatasetOutputs, splits: Splits) -> float:
+    forget = outputs.train[splits.forget]
+    return mean_loss(forget.logits, forget.labels)
+
+
+def _steps(unlearned: Unlearned) -> int:
+    return unlearned.ascent.steps if unlearned.ascent else 0
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _total_cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds add up over replicates, memory and parameters are the largest; None where none was measured."""
+    if not costs:
+        return {}
+
+    def over(name: str, combine: Any) -> Any:
+        values = [cost[name] for cost in costs if cost.get(name) is not None]
+        return combine(values) if values else None
+
+    return {
+        "unlearn_seconds": over("unlearn_seconds", sum),
+        "evaluate_seconds": over("evaluate_seconds", sum),
+        "peak_memory_bytes": over("peak_memory_bytes", max),
+        "trainable_parameters": over("trainable_parameters", max),
+        "device": costs[0]["device"],
+        "threads": costs[0]["threads"],
+    }
