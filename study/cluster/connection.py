@@ -1,0 +1,155 @@
+"""Starting Ray on this machine, or joining a cluster: quiet, and on loopback unless asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Read by Ray when it is imported or started; what the user has set stays.
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    # Tune's own handler would end a run on Ctrl-C as if it had finished.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+#: For a cluster of one machine: every port on loopback. Ray reads it when it is imported.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
+
+OBJECT_STORE_BYTES = 256 * 2**20
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached, or cannot ever give what a study asks for."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a study may know of the cluster.
+
+    Attributes:
+        dashboard: the address of Ray's dashboard, if there is one.
+        slots: how many trials fit at once now.
+        local: started by this process.
+    """
+
+    dashboard: str | None
+    slots: int
+    local: bool
+
+
+@contextmanager
+def connected(
+    address: str | None, *, cpus: float, gpus: float, workers: int | None, verbose: bool
+) -> Iterator[Cluster]:
+    """Start Ray here, or join the cluster at `address`, for as long as the context lasts.
+
+    Args:
+        address: of a running cluster (`auto`, `HOST:PORT`, `ray://...`); None starts one on this machine.
+        cpus, gpus: what one trial asks for.
+        workers: at most so many trials at once; None for as many as fit.
+        verbose: let Ray and the workers print.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, or no node has or could get what one trial asks for.
+    """
+    for name, value in (QUIET if address else QUIET | LOOPBACK).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    level = logging.INFO if verbose else logging.CRITICAL
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(level)
+    shared: dict[str, Any] = {
+        "logging_level": level,
+        "log_to_driver": verbose,
+        "configure_logging": verbose,
+        "ignore_reinit_error": False,
+    }
+    if address is None:
+        available = _usable_cpus()
+        if cpus > available:
+            raise ClusterError(
+                f"a trial asks for {cpus:g} CPUs, but this machine has {available}: lower resources.cpus in the space"
+            )
+        wanted = workers * max(cpus, 1e-9) if workers else available
+        shared |= {
+            "num_cpus": max(1, int(-(-max(cpus, min(wanted, available)) // 1))),
+            "include_dashboard": True,
+            "dashboard_host": "127.0.0.1",
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_temp_dir": _short_temp_dir(),
+        }
+    else:
+        shared["address"] = address
+    try:
+        context = ray.init(**shared)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
+        raise ClusterError(f"cannot reach {where}: {error}") from error
+    try:
+        slots = _slots(ray, cpus, gpus)
+        if workers:
+            slots = min(slots, workers)
+        url = getattr(context, "dashboard_url", None)
+        yield Cluster(f"http://{url}" if url else None, slots, address is None)
+    finally:
+        ray.shutdown()
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _short_temp_dir() -> str | None:
+    """A folder for Ray's sockets, whose paths may be 107 bytes at most: None leaves Ray's own choice."""
+    base = Path(tempfile.gettempdir())
+    return None if base == Path("/tmp") or len(str(base)) > 40 else str(base / "ray")  # noqa: S108
+
+
+def _slots(ray: Any, cpus: float, gpus: float) -> int:
+    """How many trials fit on the nodes of now; at least 1 where an autoscaler could add a node.
+
+    Raises:
+        ClusterError: no node has what one trial asks for, and no autoscaler could bring one.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    total = 0
+    for resources in nodes:
+        fits = [
+            int(resources.get(kind, 0.0) / asked + 1e-9) for kind, asked in (("CPU", cpus), ("GPU", gpus)) if asked > 0
+        ]
+        total += min(fits, default=1)
+    if total:
+        return total
+    if _has_autoscaler():
+        return 1
+    have = "; ".join(f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs" for resources in nodes)
+    raise ClusterError(
+        f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, which no node of the cluster has: its {len(nodes)} node(s) "
+        f"have {have or 'nothing'}, and no autoscaler could add one. Change `resources` in the space"
+    )
+
+
+def _has_autoscaler() -> bool:
+    """Whether the cluster was launched with an autoscaler that has node types to add."""
+    from ray._private import ray_constants
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
+    if not status:
+        return False
+    report = json.loads(status)
+    return bool(report.get("autoscaler_report"))

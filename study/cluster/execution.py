@@ -1,0 +1,212 @@
+"""One study from space to ledger: prepare, then one Ray Tune run over all cells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neglora.data import DATASETS, forget_class
+from neglora.prerequisites import Prerequisite, Setting, needed
+from neglora.trial import Task
+from study.cluster.conductor import Conductor, task_id
+from study.cluster.connection import Cluster, connected
+from study.ledger import Ledger
+from study.progress import Progress
+from study.search import CellSearch, Suggestion
+from study.space import Cell, Space
+
+#: Trials that wait for a worker. A deep queue lets a worker that is starting keep its trial (see `Rendezvous`).
+PENDING = 16
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, beside what the space says.
+
+    Attributes:
+        storage: the folder of artifacts and studies, absolute.
+        address: of a Ray cluster; None starts one here.
+        workers: at most so many trials at once.
+        verbose: show what Ray prints.
+    """
+
+    storage: Path
+    address: str | None = None
+    workers: int | None = None
+    verbose: bool = False
+
+
+def setting_of(space: Space, dataset: str, model: str) -> Setting:
+    """The surroundings of a cell's trials, as the space says."""
+    plain = space.resolved()
+    return Setting(
+        dataset=dataset,
+        model=model,
+        data_root=plain["data"]["root"],
+        training={name: value for name, value in plain["training"].items() if value is not None},
+        holdout=plain["selection"]["holdout"],
+        split_seed=plain["selection"]["seed"],
+        batch_size=plain["evaluation"]["batch_size"],
+        attacks=plain["evaluation"]["attacks"],
+        threads=max(1, int(plain["resources"]["cpus"])),
+    )
+
+
+def prerequisites_of(space: Space) -> list[Prerequisite]:
+    """Everything that the study's trials start from or are compared with."""
+    found = []
+    for dataset in space.datasets:
+        forgets = [forget_class(DATASETS[dataset].info(), forget) for forget in space.replicates.forget]
+        for model in space.models:
+            found += needed(
+                setting_of(space, dataset, model),
+                forgets=forgets,
+                seeds=list(space.replicates.seeds),
+                sparsities=list(space.sparsities(dataset, model)),
+            )
+    return found
+
+
+def searches_of(space: Space, ledger: Ledger) -> list[CellSearch]:
+    """A search per cell, rebuilt from the ledger."""
+    by_cell: dict[str, list[Any]] = {}
+    for record in ledger.records:
+        by_cell.setdefault(record.trial.rsplit("-", 1)[0], []).append(record)
+    searches = []
+    for cell in space.cells():
+        search = CellSearch(
+            cell,
+            sampler=space.search.sampler,
+            objectives=tuple(space.objectives),
+            constraints=space.resolved()["constraints"],
+            seed=space.search.seed,
+            batch=space.search.batch,
+        )
+        search.restore(by_cell.get(cell.id, []))
+        searches.append(search)
+    return searches
+
+
+def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progress) -> None:
+    """Run what the ledger does not hold yet.
+
+    Args:
+        space: what to study.
+        ledger: open for writing; every finished trial is appended.
+        options: where and how.
+        progress: told about everything.
+
+    Raises:
+        ClusterError: no cluster, or one that cannot give what a trial asks for.
+        PreparationError: a prerequisite could not be made.
+        LedgerError: the ledger can no longer be written.
+    """
+    searches = searches_of(space, ledger)
+    if all(search.done for search in searches):
+        progress.say("Every trial is in the ledger: nothing to run.")
+        return
+    cpus, gpus = space.resources.cpus, space.resources.gpus
+    with connected(options.address, cpus=cpus, gpus=gpus, workers=options.workers, verbose=options.verbose) as cluster:
+        if cluster.dashboard:
+            progress.say(f"Ray dashboard: {cluster.dashboard}")
+        # Imported here, since connecting sets what Ray reads when it is imported.
+        from study.cluster.preparation import prepare
+
+        prepare(
+            prerequisites_of(space),
+            options.storage,
+            cpus=cpus,
+            gpus=gpus,
+            retries=space.failures.retries,
+            progress=progress,
+        )
+        conductor = Conductor(
+            searches,
+            ledger,
+            _task_maker(space),
+            progress,
+            limit=None if cluster.local else options.workers,
+        )
+        _tune(space, conductor, cluster, options)
+    if conductor.fatal:
+        raise conductor.fatal
+
+
+def _task_maker(space: Space) -> Any:
+    settings: dict[tuple[str, str], tuple[Setting, tuple[float, ...]]] = {}
+    replicates = tuple((forget, seed) for forget in space.replicates.forget for seed in space.replicates.seeds)
+
+    def surroundings(cell: Cell) -> tuple[Setting, tuple[float, ...]]:
+        key = (cell.dataset, cell.model)
+        if key not in settings:
+            levels = sorted({0.0, *space.sparsities(*key)})
+            settings[key] = (setting_of(space, *key), tuple(levels))
+        return settings[key]
+
+    def make(search: CellSearch, suggestion: Suggestion) -> Task:
+        setting, sparsities = surroundings(search.cell)
+        return Task(
+            trial=task_id(search, suggestion),
+            cell=dict(search.cell.identity),
+            params=dict(suggestion.params),
+            setting=setting,
+            replicates=replicates,
+            sparsities=sparsities,
+            sampler=dict(suggestion.system_attrs),
+        )
+
+    return make
+
+
+def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOptions) -> None:
+    """One Tune run over all cells, whose own files nobody reads and which are removed afterwards."""
+    from ray import tune
+
+    from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
+    from study.cluster.workers import Rendezvous, Worker
+
+    name = f"{space.study}-{uuid.uuid4().hex[:8]}"
+    expected = min(cluster.slots, conductor.remaining)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(PENDING, 2 * cluster.slots))
+    scratch = options.storage / space.study / ".tune"
+    LIVE[name] = conductor
+    try:
+        trainable = tune.with_resources(
+            tune.with_parameters(Worker, storage=str(options.storage), rendezvous=Rendezvous.remote(expected)),
+            {"CPU": space.resources.cpus, "GPU": space.resources.gpus},
+        )
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=ConductedSearcher(name),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(scratch),
+                stop=StopWhenFatal(name),
+                callbacks=[ConductedCallback(name)],
+                failure_config=tune.FailureConfig(max_failures=space.failures.retries),
+                verbose=0,
+            ),
+        ).fit()
+    finally:
+        del LIVE[name]
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.config["task"]["trial"])
+
+
+def unfinished(searches: Sequence[CellSearch]) -> list[str]:
+    """The cells that still have trials to run."""
+    return [search.cell.id for search in searches if not search.done]

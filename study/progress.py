@@ -1,0 +1,201 @@
+"""What a study tells while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from neglora.record import Record
+
+
+@dataclass(frozen=True)
+class CellProgress:
+    """One cell's state: counts of trials, and the metrics of the trial nearest to Retrain."""
+
+    name: str
+    total: int
+    done: int
+    running: int
+    diverged: int
+    failed: int
+    best: dict[str, float] | None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """All cells, and an estimate of the seconds left; None until there is one."""
+
+    cells: tuple[CellProgress, ...]
+    seconds_left: float | None
+
+
+class Progress(Protocol):
+    """Told by a running study what happens."""
+
+    def say(self, text: str) -> None: ...
+    def preparation(self, total: int, missing: int) -> None: ...
+    def preparing(self, title: str, epoch: int, epochs: int) -> None: ...
+    def prepared(self, title: str) -> None: ...
+    def trials(self, state: StudyProgress, record: Record | None = None) -> None: ...
+    def close(self) -> None: ...
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """`47 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def choose_progress(console: Console) -> Progress:
+    """A live display on a terminal; plain lines when it is none, or with CI set."""
+    return LiveProgress(console) if console.is_terminal and not os.environ.get("CI") else PlainProgress(console)
+
+
+class PlainProgress:
+    """One line an event, epochs at most every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def preparation(self, total: int, missing: int) -> None:
+        self.say(_preparation_line(total, missing))
+
+    def preparing(self, title: str, epoch: int, epochs: int) -> None:
+        now = time.monotonic()
+        if now - self._last.get(title, 0.0) > 10:
+            self._last[title] = now
+            self.say(f"  {title}: epoch {epoch} of {epochs}")
+
+    def prepared(self, title: str) -> None:
+        self.say(f"  {title}: ready")
+
+    def trials(self, state: StudyProgress, record: Record | None = None) -> None:
+        if record is None:
+            return
+        done = sum(cell.done for cell in state.cells)
+        total = sum(cell.total for cell in state.cells)
+        left = f", {duration(state.seconds_left)} left" if state.seconds_left else ""
+        self.say(f"  [{done}/{total}{left}] {record.trial}: {outcome(record)}")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class LiveProgress:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._preparing: dict[str, tuple[int, int]] = {}
+        self._state: StudyProgress | None = None
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=False)
+        self._live.start()
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def preparation(self, total: int, missing: int) -> None:
+        self.say(_preparation_line(total, missing))
+
+    def preparing(self, title: str, epoch: int, epochs: int) -> None:
+        self._preparing[title] = (epoch, epochs)
+
+    def prepared(self, title: str) -> None:
+        self._preparing.pop(title, None)
+        self.say(f"  {title}: ready")
+
+    def trials(self, state: StudyProgress, record: Record | None = None) -> None:
+        self._preparing.clear()
+        self._state = state
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _render(self) -> Group:
+        parts: list[Table | Text] = []
+        if self._preparing:
+            parts.append(_preparation_table(self._preparing))
+        if self._state:
+            parts.append(_cells_table(self._state, self.console.width))
+        return Group(*parts)
+
+
+def outcome(record: Record) -> str:
+    """One trial in a few words: its metrics in percent, or why it has none."""
+    if record.status != "ok":
+        return f"{record.status}: {record.reason}"
+    shown = [f"{name.upper()} {percent(_number(record, name))}" for name in ("ua", "ra", "ta", "mia")]
+    return "  ".join(shown)
+
+
+def _number(record: Record, name: str) -> float | None:
+    value = record.metrics.get(name)
+    return None if value is None else float(value)
+
+
+def _preparation_line(total: int, missing: int) -> str:
+    if not missing:
+        return f"Base models and Retrain: all {total} there"
+    return f"Base models and Retrain: {total - missing} there, {missing} to make"
+
+
+def _preparation_table(preparing: dict[str, tuple[int, int]]) -> Table:
+    table = Table.grid(padding=(0, 1))
+    for title, (epoch, epochs) in preparing.items():
+        table.add_row(f"  {title}", ProgressBar(total=epochs, completed=epoch, width=20), f"epoch {epoch}/{epochs}")
+    return table
+
+
+def _cells_table(state: StudyProgress, width: int) -> Table:
+    narrow = width < 100
+    done, total = sum(cell.done for cell in state.cells), sum(cell.total for cell in state.cells)
+    left = f", about {duration(state.seconds_left)} left" if state.seconds_left is not None and done < total else ""
+    table = Table(
+        caption=f"{done} of {total} trials{left}", caption_justify="left", box=None, padding=(0, 1), expand=False
+    )
+    table.add_column("cell", overflow="ellipsis", no_wrap=True, max_width=34 if narrow else 60)
+    for title in ("done", "run", "div.", "fail"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("best UA/RA/TA %" if narrow else "nearest to Retrain: UA / RA / TA %", no_wrap=True)
+    for cell in state.cells:
+        best = "/".join(percent(cell.best.get(name)) for name in ("ua", "ra", "ta")) if cell.best else "-"
+        table.add_row(
+            Text(cell.name),
+            f"{cell.done}/{cell.total}",
+            str(cell.running),
+            str(cell.diverged),
+            str(cell.failed),
+            Text(best),
+        )
+    return table
+
+
+def nearest(records: Sequence[Record]) -> dict[str, float] | None:
+    """Metrics of the finished trial nearest to Retrain (smallest gap on the selection half); None without one."""
+    finished = [record for record in records if record.status == "ok" and record.metrics.get("gap") is not None]
+    if not finished:
+        return None
+    best = min(finished, key=lambda record: (float(record.metrics["gap"] or 0.0), record.trial))
+    return {name: float(value) for name, value in best.metrics.items() if value is not None}
