@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -138,7 +138,7 @@ class LiveProgress:
         if self._preparing:
             parts.append(_preparation_table(self._preparing))
         if self._state:
-            parts.append(_cells_table(self._state, self.console.width))
+            parts.append(cells_table(self._state, self.console.width))
         return Group(*parts)
 
 
@@ -168,7 +168,8 @@ def _preparation_table(preparing: dict[str, tuple[int, int]]) -> Table:
     return table
 
 
-def _cells_table(state: StudyProgress, width: int) -> Table:
+def cells_table(state: StudyProgress, width: int) -> Table:
+    """Every cell in a row, fit for a terminal of `width` columns."""
     narrow = width < 100
     done, total = sum(cell.done for cell in state.cells), sum(cell.total for cell in state.cells)
     left = f", about {duration(state.seconds_left)} left" if state.seconds_left is not None and done < total else ""
@@ -190,6 +191,30 @@ def _cells_table(state: StudyProgress, width: int) -> Table:
             Text(best),
         )
     return table
+
+
+def summarize(records: Sequence[Record], totals: Mapping[str, int]) -> StudyProgress:
+    """The state of a study that is not running here: its ledger's records against the asked number by cell."""
+    by_cell: dict[str, list[Record]] = {name: [] for name in totals}
+    for record in records:
+        by_cell.setdefault(record.trial.rsplit("-", 1)[0], []).append(record)
+    return StudyProgress(tuple(cell_progress(name, own, totals.get(name)) for name, own in by_cell.items()), None)
+
+
+def cell_progress(
+    name: str, records: Sequence[Record], total: int | None, running: int = 0, note: str | None = None
+) -> CellProgress:
+    """One cell's state from its records; without a total it is as many as there are."""
+    return CellProgress(
+        name=name,
+        total=len(records) if total is None else total,
+        done=len(records),
+        running=running,
+        diverged=sum(record.status == "diverged" for record in records),
+        failed=sum(record.status == "failed" for record in records),
+        best=nearest(records),
+        note=note,
+    )
 
 
 def nearest(records: Sequence[Record]) -> dict[str, float] | None:

@@ -9,7 +9,7 @@ from neglora.provenance import provenance
 from neglora.record import Record, trial_id
 from neglora.trial import Task
 from study.ledger import Ledger, LedgerError
-from study.progress import CellProgress, Progress, StudyProgress, nearest
+from study.progress import Progress, StudyProgress, cell_progress
 from study.search import CellSearch, Suggestion, Waiting
 
 #: Builds the task of a suggestion of a cell.
@@ -119,18 +119,9 @@ class Conductor:
         for search in self.searches:
             records = self._records[search.cell.id]
             name = search.cell.id
-            cells.append(
-                CellProgress(
-                    name=name,
-                    total=len(records) if search.exhausted else search.budget,
-                    done=len(records),
-                    running=sum(trial.rsplit("-", 1)[0] == name for trial in self._running),
-                    diverged=sum(record.status == "diverged" for record in records),
-                    failed=sum(record.status == "failed" for record in records),
-                    best=nearest(records),
-                    note=search.exhausted,
-                )
-            )
+            running = sum(trial.rsplit("-", 1)[0] == name for trial in self._running)
+            total = None if search.exhausted else search.budget
+            cells.append(cell_progress(name, records, total, running, search.exhausted))
         left = None
         if self._finished and self._started is not None:
             pace = (time.monotonic() - self._started) / self._finished

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.cluster.failures import ClusterError
+
 #: Read by Ray when it is imported or started; what the user has set stays.
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,10 +31,6 @@ QUIET = {
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 OBJECT_STORE_BYTES = 256 * 2**20
-
-
-class ClusterError(RuntimeError):
-    """The cluster cannot be reached, or cannot ever give what a study asks for."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,10 @@ import ray
 
 from neglora.artifacts import ArtifactStore
 from neglora.prerequisites import OnEpoch, Prerequisite, Setting, ensure, find
+from study.cluster.failures import PreparationError
 from study.progress import Progress
 
 logger = logging.getLogger(__name__)
-
-
-class PreparationError(RuntimeError):
-    """A prerequisite could not be made."""
 
 
 def missing(prerequisites: Sequence[Prerequisite], storage: Path) -> list[Prerequisite]:

@@ -1,0 +1,86 @@
+"""The `neglora` command. Each command is a file; what it needs is imported when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from typing import Any
+
+from study.cli.common import UserError
+
+COMMANDS: dict[str, str] = {
+    "run": "run a study, or go on with it, and write its report",
+    "status": "say how far a study is",
+    "report": "write the report of one or several studies",
+    "unlearn": "run one configuration and print its metrics beside base and Retrain",
+    "check": "look for mistakes in a search space without running anything",
+    "list": "list datasets, models, methods, targets, metrics and samplers",
+}
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+EPILOG = """\
+start here:
+  neglora run search_spaces/quickstart.yaml     minutes on a laptop, no download
+  neglora status runs/quickstart
+  then open reports/quickstart.html
+"""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0, 1 (the run failed), 2 (a user's mistake), 130 (Ctrl-C) or 143 (SIGTERM).
+    """
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(arguments.function(arguments) or 0)
+    except UserError as error:
+        print(f"neglora: {error}", file=sys.stderr)
+        return 2
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; closing stderr keeps Python from complaining at exit.
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="neglora",
+        description="Hyperparameter studies of machine unlearning: which method removes a class best, with which "
+        "settings, at what price.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"neglora {metadata.version('neglora')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, about in COMMANDS.items():
+        module = import_module(f"study.cli.{name}_command")
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=getattr(module, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(function=module.main)
+    return parser
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated

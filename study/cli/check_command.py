@@ -1,0 +1,34 @@
+"""`neglora check`: every mistake in a search space, with its place in the file, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from study.cli.common import user_errors
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE.yaml", type=Path, nargs="+", help="search spaces")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    from study.space import SpaceError, load_space
+
+    console = Console()
+    problems = []
+    for path in arguments.files:
+        try:
+            space = load_space(path)
+        except SpaceError as error:
+            problems.append(error)
+            continue
+        cells = space.cells()
+        trials = sum(cell.trials for cell in cells)
+        console.print(f"{path}: fine, {len(cells)} cells, {trials} trials", highlight=False, markup=False)
+    if problems:
+        with user_errors(SpaceError):
+            raise SpaceError.joined(problems)
+    return 0

@@ -1,0 +1,52 @@
+"""`neglora status`: how far a study is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from study.cli.common import UserError, read_study, user_errors
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study_dir", metavar="STUDY_DIR", type=Path, help="a study's folder, such as runs/quickstart")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    from neglora.record import cell_id
+    from study.ledger import LedgerError, lock_holder, read_ledger
+    from study.progress import cells_table, summarize
+
+    study = read_study(arguments.study_dir)
+    with user_errors(LedgerError):
+        records = read_ledger(arguments.study_dir)
+    totals: dict[str, int] = {}
+    try:
+        axes = study.get("axes") or {}
+        names = [(dataset, model) for dataset in study["datasets"] for model in study["models"]]
+        for dataset, model in names:
+            totals[cell_id({"dataset": dataset, "model": model, "method": "retrain"})] = 1
+        for dataset, model in names:
+            for method in study["methods"]:
+                for levels in _product(axes):
+                    cell = {"dataset": dataset, "model": model, "method": method} | levels
+                    totals[cell_id(cell)] = int(study["search"]["trials"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{arguments.study_dir / 'study.yaml'} is not a study's space: {error!r}") from error
+    console = Console()
+    holder = lock_holder(arguments.study_dir)
+    console.print(f"Study {study.get('study')}: " + (f"running, {holder}" if holder else "not running"), markup=False)
+    state = summarize(records, totals)
+    console.print(cells_table(state, console.width))
+    if not holder and any(cell.done < cell.total for cell in state.cells):
+        console.print("The same `neglora run` command goes on with it.", markup=False)
+    return 0
+
+
+def _product(axes: dict[str, list[object]]) -> list[dict[str, object]]:
+    points: list[dict[str, object]] = [{}]
+    for name, levels in axes.items():
+        points = [point | {name: level} for point in points for level in levels]
+    return points
