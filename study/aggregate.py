@@ -7,16 +7,17 @@ import json
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from neglora.objectives import METRICS
-from neglora.record import STATUSES, Measured, Record, cell_id, mean_measured
+from neglora.record import STATUSES, Record, cell_id
 from study.pareto import hypervolume
 from study.recommend import Recommendation, candidates, front_rows, recommend, reproduce_command
+from study.references import Base, base_values, retrain_record
 
 __all__ = [
     "Base",
@@ -49,24 +50,6 @@ _OUTCOME = ("status", "fidelity", "reason", "replicates")
 _NUMBERS = (*METRICS, "mia_accuracy", "mia_auc")
 
 
-@dataclass(frozen=True)
-class Base:
-    """The model before unlearning, at one sparsity: a reference mark.
-
-    Attributes:
-        sparsity: share of weights pruned; 0 is the dense base.
-        metrics, report: its values on the two halves, means over replicates.
-        train_seconds: what training (or pruning and recovering) it took, mean over replicates; None if unknown.
-        parameters: how many weights it has.
-    """
-
-    sparsity: float
-    metrics: Measured
-    report: Measured
-    train_seconds: float | None
-    parameters: int | None
-
-
 def latest(records: Sequence[Record]) -> list[Record]:
     """One record per trial and fidelity: where a trial was tried again, the last one, at the first one's place."""
     return list({(record.trial, record.fidelity): record for record in records}.values())
@@ -75,8 +58,8 @@ def latest(records: Sequence[Record]) -> list[Record]:
 def trials_table(records: Sequence[Record]) -> pd.DataFrame:
     """One row per trial and fidelity.
 
-    Columns: trial, number, cell (its id), dataset, model, method, axes (a JSON object); status, fidelity, reason, replicates
-    (how many); `param_NAME`; every metric on the selection half under its own name, on the report half as
+    Columns: trial, number, cell (its id), dataset, model, method, axes (a JSON object); status, fidelity, reason,
+    replicates (how many); `param_NAME`; every metric on the selection half under its own name, on the report half as
     `report_NAME`; `spread_NAME`, the sample standard deviation over replicates of the values that are shown (report
     half where measured); costs. What was not measured is NaN.
     """
@@ -87,11 +70,18 @@ def trials_table(records: Sequence[Record]) -> pd.DataFrame:
     columns += [f"report_{name}" for name in (*METRICS, *ATTACK_FACTS, *ATTACK_FEATURES)]
     columns += [f"spread_{name}" for name in METRICS]
     columns += COSTS
-    table = pd.DataFrame([_row(record) for record in records], columns=columns)
+    rows = [_row(record) for record in records]
+    table = pd.DataFrame(rows, columns=columns)
     floats = [*_NUMBERS, *(f"report_{name}" for name in (*_NUMBERS, *ATTACK_FEATURES))]
     floats += [f"spread_{name}" for name in METRICS]
     floats += ["unlearn_seconds", "evaluate_seconds"]
-    return table.astype(dict.fromkeys(floats, float))
+    table = table.astype(dict.fromkeys(floats, float))
+    for name in (*(f"param_{name}" for name in parameters), "peak_memory_bytes", "trainable_parameters", "threads"):
+        measured = [row.get(name) for row in rows if row.get(name) is not None]
+        if measured and all(type(value) is int for value in measured):
+            # A whole number stays one beside rows that have none: 2, not 2.0.
+            table[name] = table[name].astype("Int64")
+    return table
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -111,12 +101,13 @@ def _row(record: Record) -> dict[str, Any]:
         row[f"param_{name}"] = json.dumps(value) if isinstance(value, list | tuple | dict) else value
     row |= record.metrics
     row |= {f"report_{name}": value for name, value in record.report.items()}
-    row |= {f"spread_{name}": _spread(record, name) for name in METRICS}
+    row |= {f"spread_{name}": spread(record, name) for name in METRICS}
     row |= {name: record.cost.get(name) for name in COSTS}
     return row
 
 
-def _spread(record: Record, name: str) -> float | None:
+def spread(record: Record, name: str) -> float | None:
+    """Sample standard deviation over replicates of the value that is shown; None for fewer than two."""
     values = [shown(item.get("metrics") or {}, item.get("report") or {}, name) for item in record.replicates]
     measured = [value for value in values if value is not None]
     if len(measured) < 2 or len(measured) < len(values):
@@ -134,39 +125,6 @@ def shown(metrics: Mapping[str, Any], report: Mapping[str, Any], name: str) -> f
 def group_keys(records: Sequence[Record]) -> list[tuple[str, str]]:
     """The (dataset, model) pairs in the order in which the ledger first has them."""
     return list(dict.fromkeys((str(record.cell["dataset"]), str(record.cell["model"])) for record in records))
-
-
-def retrain_record(records: Sequence[Record], dataset: str, model: str) -> Record | None:
-    """The group's Retrain, or None where it is missing or did not end well."""
-    for record in latest(records):
-        cell = (str(record.cell["dataset"]), str(record.cell["model"]), record.cell["method"])
-        if cell == (dataset, model, "retrain") and record.status == "ok" and record.fidelity == "full":
-            return record
-    return None
-
-
-def base_values(records: Sequence[Record], dataset: str, model: str) -> list[Base]:
-    """The group's bases by sparsity, dense first, averaged over replicates; empty until Retrain was measured."""
-    retrain = retrain_record(records, dataset, model)
-    found: dict[float, list[dict[str, Any]]] = {}
-    for replicate in retrain.replicates if retrain else []:
-        for base in replicate.get("bases") or []:
-            found.setdefault(float(base["sparsity"]), []).append(base)
-    return [
-        Base(
-            sparsity,
-            mean_measured([base.get("metrics") or {} for base in bases]),
-            mean_measured([base.get("report") or {} for base in bases]),
-            _mean([(base.get("cost") or {}).get("train_seconds") for base in bases]),
-            bases[0].get("parameters"),
-        )
-        for sparsity, bases in sorted(found.items())
-    ]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    measured = [value for value in values if value is not None]
-    return statistics.fmean(measured) if measured and len(measured) == len(values) else None
 
 
 def reference_point(objectives: Sequence[str]) -> list[float]:
@@ -248,13 +206,12 @@ def _best(rows: pd.DataFrame, name: str) -> dict[str, Any] | None:
     measured = candidates(rows).dropna(subset=[name]).sort_values("number", kind="stable")
     if measured.empty:
         return None
-    at = measured[name].idxmax() if METRICS[name].direction == "maximize" else measured[name].idxmin()
-    return {"value": float(measured.loc[at, name]), "trial": measured.loc[at, "trial"]}
+    measured = measured.sort_values(name, ascending=METRICS[name].direction == "minimize", kind="stable")
+    first = measured.iloc[0]
+    return {"value": float(first[name]), "trial": first["trial"]}
 
 
-def _recommended(
-    choice: Recommendation, by_trial: Mapping[str, Record], study: Mapping[str, Any]
-) -> dict[str, Any]:
+def _recommended(choice: Recommendation, by_trial: Mapping[str, Record], study: Mapping[str, Any]) -> dict[str, Any]:
     if choice.trial is None:
         return {"trial": None, "reason": choice.reason}
     record = by_trial[choice.trial]

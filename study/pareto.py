@@ -11,6 +11,9 @@ from neglora.objectives import Direction
 
 Points = Sequence[Sequence[float | None]] | np.ndarray
 
+#: So many points are compared with all others at a time: quick, and memory stays small for thousands.
+_ROWS = 128
+
 
 def front(points: Points, directions: Sequence[Direction]) -> list[int]:
     """Indices of the points that no other point dominates, in the order given.
@@ -29,11 +32,12 @@ def front(points: Points, directions: Sequence[Direction]) -> list[int]:
     losses = _losses(points, directions)
     measured = np.flatnonzero(~np.isnan(losses).any(axis=1))
     kept = losses[measured]
-    return [
-        int(index)
-        for index, loss in zip(measured, kept, strict=True)
-        if not ((kept <= loss).all(axis=1) & (kept < loss).any(axis=1)).any()
-    ]
+    dominated = np.zeros(len(kept), dtype=bool)
+    for start in range(0, len(kept), _ROWS):
+        mine = kept[start : start + _ROWS, None]
+        as_good, better = np.all(kept <= mine, axis=2), np.any(kept < mine, axis=2)
+        dominated[start : start + _ROWS] = np.any(as_good & better, axis=1)
+    return [int(index) for index in measured[~dominated]]
 
 
 def hypervolume(points: Points, reference: Sequence[float], directions: Sequence[Direction]) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from neglora.objectives import GAP_METRICS, METRICS
 from neglora.record import Record
@@ -70,7 +71,8 @@ def recommend(table: pd.DataFrame, constraints: Constraints | None = None) -> Re
         chosen = _first(nearest.assign(_rank=nearest["gap"].astype(float)))
         return Recommendation(
             chosen["trial"],
-            f"nearest to Retrain on the front of UA, RA, TA and MIA (mean distance {chosen['gap']:.2%}){remark}",
+            "nearest to Retrain on the front of UA, RA, TA and MIA "
+            f"(mean distance {chosen['gap']:.2%} on the selection half){remark}",
         )
     forgetful = kept[(kept["ua"].astype(float) >= FORGOTTEN) & kept["ra"].notna() & kept["ta"].notna()]
     if forgetful.empty:
@@ -141,11 +143,18 @@ def reproduce_command(record: Record, study: Mapping[str, Any], replicate: int =
 
 
 def _value(value: Any) -> str:
-    """A setting as text that reads back as the same value, as YAML as well as JSON."""
-    if isinstance(value, str):
+    """A setting as text that `--set` reads back as the same value: YAML, and JSON where YAML needs quotes."""
+    if isinstance(value, str) and _reads_as(value, value):
         return value
     text = json.dumps(value, allow_nan=False)
     # YAML 1.1 takes 1e-05 for a text: it wants a decimal point.
     if isinstance(value, float) and "e" in text and "." not in text:
         text = text.replace("e", ".0e")
     return text
+
+
+def _reads_as(text: str, value: Any) -> bool:
+    try:
+        return bool(yaml.safe_load(text) == value)
+    except yaml.YAMLError:
+        return False

@@ -116,7 +116,9 @@ def record(
         replicates = replicates or []
     if replicates is None:
         metrics = values() if metrics is None else metrics
-        features = {f"mia_{name}": metrics.get("mia") for name in ("correctness", "entropy", "modified_entropy", "full")}
+        features = {
+            f"mia_{name}": metrics.get("mia") for name in ("correctness", "entropy", "modified_entropy", "full")
+        }
         report = {**metrics, **features} if report is None else report
         replicates = [replicate(metrics, report)]
     elif replicates:

@@ -1,0 +1,45 @@
+# `make quickstart` runs the main job, `make test` the tests, `make check` all that CI does. Each sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := pyproject.toml constraints.txt
+
+.PHONY: help setup quickstart test check clean
+help:
+	@echo "make quickstart   set up, then run search_spaces/quickstart.yaml and write reports/quickstart.html"
+	@echo "make test         set up, then run the tests"
+	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
+	@echo "make setup        only set up (in $(VENV))"
+	@echo "make clean        remove the environment and caches; studies in runs/ stay"
+
+setup: $(VENV)/.ready
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "neglora needs Python 3.11 or newer; give one with PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: $(SETUP) | $(VENV)/bin/python
+	@echo "Installing neglora into $(VENV): a few minutes and about 6 GB, mostly PyTorch"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.ready
+	$(BIN)/neglora run search_spaces/quickstart.yaml
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

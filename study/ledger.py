@@ -1,0 +1,256 @@
+"""The append-only truth of a study: `ledger.jsonl`, one record a line, one writer at a time.
+
+A line counts once it is on the disk with its newline. Whatever a crash or a full disk leaves behind it is cut off, and
+everything before it is never touched again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from neglora.record import Record, RecordError
+from study.durable import cut, save_new, sync_directory, write_all
+from study.lock import LockHeld, locked
+
+LEDGER = "ledger.jsonl"
+LOCK = "ledger.lock"
+
+
+class LedgerError(ValueError):
+    """A ledger that cannot be read or written; the message says where, why, and what to do."""
+
+
+class LedgerLocked(LedgerError):
+    """Another process writes this ledger; the message says which, and since when."""
+
+
+def read_ledger(path: Path) -> list[Record]:
+    """Read every record of a study, in the order in which they were written.
+
+    A torn last line, which a crash leaves, is left out. The file is not changed, and may be being written.
+
+    Args:
+        path: `ledger.jsonl` or the study's directory; a file that is not there holds no records.
+
+    Raises:
+        LedgerError: the file cannot be read, or a line is not a record of this project or of a newer schema.
+    """
+    file = path / LEDGER if path.is_dir() else path
+    return [line.record for line in _parse(_read(file), file)]
+
+
+class Ledger:
+    """The one writer of a study's ledger; `Ledger.open` makes it."""
+
+    def __init__(self, file: Path, descriptor: int, lines: list[_Line]) -> None:
+        self._file = file
+        self._descriptor = descriptor
+        self._keep(lines)
+
+    @classmethod
+    @contextmanager
+    def open(cls, study_dir: Path) -> Iterator[Ledger]:
+        """Lock the study's ledger, heal a torn last line, and hand over the writer.
+
+        The lock is the kernel's: that of a process that died, however it died, is free.
+
+        Raises:
+            LedgerLocked: another process holds it.
+            LedgerError: the directory cannot be written, or the ledger cannot be read.
+        """
+        file = study_dir / LEDGER
+        with ExitStack() as stack:
+            try:
+                if not study_dir.exists():
+                    study_dir.mkdir(parents=True, exist_ok=True)
+                    sync_directory(study_dir.parent)
+                stack.enter_context(locked(study_dir / LOCK))
+                lines = _parse(_read(file), file)
+                ledger = cls(file, _open_healed(file, lines), lines)
+            except LockHeld as error:
+                raise LedgerLocked(
+                    f"{study_dir}: another neglora writes this study: {error}. Wait for it or stop it, then run the "
+                    "same command again"
+                ) from error
+            except OSError as error:
+                raise _unwritable(study_dir, error) from error
+            stack.callback(lambda: os.close(ledger._descriptor))
+            yield ledger
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Every record that the ledger holds, in the order in which they were written."""
+        return tuple(line.record for line in self._lines)
+
+    def append(self, record: Record) -> None:
+        """Write one record and wait until it is on the disk.
+
+        Raises:
+            LedgerError: the trial already has a line of this fidelity, or the line could not be written; then the
+                ledger is as it was before.
+        """
+        if _key(record) in self._keys:
+            raise LedgerError(f"{self._file}: trial {record.trial} already has a line of fidelity {record.fidelity!r}")
+        text = record.to_line().encode() + b"\n"
+        try:
+            # Whatever an earlier append that failed could not take back.
+            cut(self._descriptor, self._acknowledged)
+            write_all(self._descriptor, text)
+            os.fsync(self._descriptor)
+            size = os.fstat(self._descriptor).st_size
+            if size != self._acknowledged + len(text):
+                raise OSError(errno.EIO, f"the file has {size} bytes, not {self._acknowledged + len(text)}")
+        except OSError as error:
+            # The line is given up either way; if this fails too, the next append or the next start cuts it off.
+            with suppress(OSError):
+                cut(self._descriptor, self._acknowledged)
+            raise LedgerError(
+                f"{self._file}: the record of {record.trial} could not be written: {error.strerror}. {_remedy(error)} "
+                f"and run the same command again; the {len(self._lines)} records before it are safe"
+            ) from error
+        self._acknowledged += len(text)
+        self._keys.add(_key(record))
+        self._lines.append(_Line(text, record))
+
+    def set_failed_aside(self) -> list[Record]:
+        """Move the lines of status `failed` to a dated file beside the ledger, so that their trials run again.
+
+        The ledger is replaced in one step once they are saved: a crash leaves the old one or the new one.
+
+        Returns:
+            The records set aside; empty where nothing failed, and then no file is made.
+
+        Raises:
+            LedgerError: the storage cannot be written; no record is lost.
+        """
+        failed = [line for line in self._lines if line.record.status == "failed"]
+        if not failed:
+            return []
+        kept = [line for line in self._lines if line.record.status != "failed"]
+        fresh = self._file.with_name(LEDGER + ".new")
+        try:
+            os.close(save_new(_unused(self._file), _content(failed)))
+            sync_directory(self._file.parent)
+            fresh.unlink(missing_ok=True)
+            descriptor = save_new(fresh, _content(kept))
+            try:
+                os.replace(fresh, self._file)
+            except OSError:
+                os.close(descriptor)
+                raise
+            # From here on the old descriptor belongs to a file without a name.
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+            self._keep(kept)
+            sync_directory(self._file.parent)
+        except OSError as error:
+            raise _unwritable(self._file.parent, error) from error
+        return [line.record for line in failed]
+
+    def _keep(self, lines: list[_Line]) -> None:
+        self._lines = lines
+        self._keys = {_key(line.record) for line in lines}
+        #: Bytes that are known to be on the disk.
+        self._acknowledged = len(_content(lines))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A record and its bytes with the newline: a line that is kept stays as it was written."""
+
+    text: bytes
+    record: Record
+
+
+def _content(lines: list[_Line]) -> bytes:
+    return b"".join(line.text for line in lines)
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return record.trial, record.fidelity
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise LedgerError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def _parse(content: bytes, file: Path) -> list[_Line]:
+    """Every line of a ledger, without a torn last one; a whole last line that lacks only its newline gets one."""
+    lines: list[_Line] = []
+    places: dict[tuple[str, str], int] = {}
+    *whole, last = content.split(b"\n")
+    if _is_json(last):
+        whole.append(last)
+    for place, text in enumerate(whole, 1):
+        try:
+            record = Record.from_line(text.decode())
+        except (RecordError, UnicodeDecodeError) as error:
+            raise LedgerError(f"{file}:{place}: {error}") from error
+        first = places.setdefault(_key(record), place)
+        if first != place:
+            raise LedgerError(
+                f"{file}:{place}: trial {record.trial} of fidelity {record.fidelity!r} stands on line {first} already"
+            )
+        lines.append(_Line(text + b"\n", record))
+    return lines
+
+
+def _is_json(text: bytes) -> bool:
+    # No part of an object is an object: a torn record never passes.
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _open_healed(file: Path, lines: list[_Line]) -> int:
+    """Open the ledger for appending, made to hold exactly `lines`, which its content begins with."""
+    is_new = not file.exists()
+    descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        expected = len(_content(lines))
+        if os.fstat(descriptor).st_size == expected - 1:
+            write_all(descriptor, b"\n")
+            os.fsync(descriptor)
+        cut(descriptor, expected)
+        if is_new:
+            sync_directory(file.parent)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _unused(file: Path) -> Path:
+    """A dated name beside the ledger that no file has."""
+    stem = f"ledger.failed-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = (f"{stem}{suffix}.jsonl" for suffix in ("", *(f"-{number}" for number in range(2, 1000))))
+    return next(path for path in map(file.with_name, names) if not path.exists())
+
+
+def _unwritable(study_dir: Path, error: OSError) -> LedgerError:
+    return LedgerError(
+        f"{study_dir}: the study cannot be written here: {error.strerror}. {_remedy(error)} and run the same command "
+        "again; nothing that was recorded is lost"
+    )
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space on this disk"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return "Make the directory writable or choose another with --storage"
+    return "Mend the storage or choose another with --storage"

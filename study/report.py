@@ -1,0 +1,166 @@
+"""One self-contained HTML file from one or several studies. The same ledgers give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from plotly.offline import get_plotlyjs
+
+from neglora.record import Record
+from study.aggregate import write_atomically
+from study.ledger import read_ledger
+from study.recommend import candidates
+from study.sections.attack import attack_html
+from study.sections.cautions import cautions
+from study.sections.decision import cells_html, decision_html
+from study.sections.failures import failures_html
+from study.sections.figures import progress_html, tradeoff_html
+from study.sections.html import Html, join, tag
+from study.sections.methods import methods_html
+from study.sections.overview import overview_html
+from study.sections.provenance import provenance_html
+from study.sections.reading import reading_html
+from study.sections.source import Group, Source
+from study.sections.values import bullets
+
+#: Nothing may be fetched: what the page needs is in it.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+
+
+class ReportError(ValueError):
+    """A folder that holds no readable study."""
+
+
+def write_report(study_dirs: Sequence[Path], out: Path) -> Path:
+    """Write the report of the studies in these directories, atomically.
+
+    Args:
+        study_dirs: each with study.yaml and, once a trial is recorded, ledger.jsonl.
+        out: the HTML file; its folder is made if needed.
+
+    Raises:
+        ReportError: a directory without a readable study.yaml, or none given.
+        study.ledger.LedgerError: a ledger with a line that is no record.
+    """
+    if not study_dirs:
+        raise ReportError("a report needs at least one study directory")
+    text = render([read_study(Path(folder)) for folder in study_dirs])
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, text)
+    return out
+
+
+def read_study(folder: Path) -> Source:
+    """Read a study directory; one without a ledger has no records yet.
+
+    Raises:
+        ReportError: no study.yaml, or not a mapping.
+    """
+    path = folder / "study.yaml"
+    try:
+        space = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ReportError(f"{folder} holds no study.yaml: give a study's directory, such as runs/quickstart") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} is not YAML: {error}") from error
+    if not isinstance(space, dict):
+        raise ReportError(f"{path} should hold a mapping, got a {type(space).__name__}")
+    ledger = folder / "ledger.jsonl"
+    records: list[Record] = read_ledger(ledger) if ledger.exists() else []
+    digest = hashlib.sha256(ledger.read_bytes()).hexdigest() if ledger.exists() else None
+    return Source(space, records, digest)
+
+
+def render(studies: Sequence[Source]) -> str:
+    """The page as text."""
+    studies = [replace(study, place=place) for place, study in enumerate(studies)]
+    names = ", ".join(dict.fromkeys(study.name for study in studies))
+    style = resources.files("study").joinpath("report.css").read_text(encoding="utf-8")
+    script = resources.files("study.plots").joinpath("page.js").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"Unlearning report: {names}"),
+        tag("style", Html(style)),
+    )
+    body = tag(
+        "body",
+        tag("header", tag("h1", "Unlearning report"), _contents(studies)),
+        tag("main", [_study(study) for study in studies]),
+        tag("noscript", tag("p", "The figures need JavaScript; every table is complete without it.", class_="note")),
+        tag("script", Html(get_plotlyjs())),
+        tag("script", Html(script)),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _contents(studies: Sequence[Source]) -> Html:
+    several = len(studies) > 1
+    links = [
+        tag("a", f"{study.name}: {group.title}" if several else group.title, href=f"#{group.slug}")
+        for study in studies
+        for group in study.groups
+    ]
+    return tag("nav", bullets(links), aria_label="Contents") if len(links) > 1 else join()
+
+
+def _study(study: Source) -> Html:
+    warnings = cautions(study)
+    return tag(
+        "section",
+        tag("h2", f"Study {study.name}"),
+        tag("h3", "What was studied, and at what cost"),
+        overview_html(study),
+        tag(
+            "aside",
+            tag("h3", "Before you believe a number"),
+            bullets(
+                [
+                    *warnings,
+                    "Settings were chosen with the help of retained data and of Retrain, which somebody who has only "
+                    "the images to forget cannot do. The methods themselves got only what they declare.",
+                ]
+            ),
+            class_="cautions",
+        ),
+        [_group(group, study) for group in study.groups] or tag("p", "No trial is recorded yet.", class_="verdict"),
+        tag("h3", "Diverged and failed trials"),
+        failures_html(study),
+        tag("h3", "How to read the metrics"),
+        reading_html(study),
+        tag("h3", "What this rests on"),
+        provenance_html(study),
+    )
+
+
+def _group(group: Group, study: Source) -> Html:
+    plotted = not candidates(group.table).empty
+    return tag(
+        "section",
+        tag("h3", group.title),
+        decision_html(group, study),
+        tag(
+            "p",
+            f"Accuracies and MIA are those of the {study.reported_on} in percent, with Wilson's 95% interval and the "
+            "number n of images. The choice was made on the "
+            f"{'selection half' if study.reported_on == 'report half' else 'same images'}.",
+            class_="note",
+        ),
+        tradeoff_html(group, study) if plotted else tag("p", "There is nothing to plot yet.", class_="note"),
+        methods_html(group, study),
+        cells_html(group, study) if group.cells else None,
+        progress_html(group, study) if plotted else None,
+        attack_html(group, study),
+        id=group.slug,
+        class_="group",
+    )

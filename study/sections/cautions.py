@@ -1,0 +1,112 @@
+"""What a reader should know before believing a number: warnings in plain words."""
+
+from __future__ import annotations
+
+import itertools
+
+from study.recommend import FORGOTTEN, candidates
+from study.sections.source import Group, Source
+
+#: A model that keeps less than this share of the base's retain accuracy has collapsed.
+COLLAPSED = 0.5
+
+
+def cautions(source: Source) -> list[str]:
+    """Every warning that applies to the study, the most general first; empty where there is nothing to say."""
+    found = [*_protocol(source), *_unfinished(source)]
+    for group in source.groups:
+        found += _references(group)
+        found += _outcomes(group)
+        found += _attack(group, source)
+    return found
+
+
+def _protocol(source: Source) -> list[str]:
+    found = []
+    if (source.space.get("selection") or {}).get("holdout", 0) == 0:
+        found.append(
+            "Selected on the test set: settings were chosen on the images that they are reported on, as in the paper, "
+            "so that TA and MIA are optimistic."
+        )
+    replicates = source.space.get("replicates") or {}
+    if len(replicates.get("seeds", [])) == 1:
+        found.append("One seed only: nothing here says how much the numbers vary from one training to the next.")
+    if len(replicates.get("forget", [])) == 1:
+        found.append("One forgotten class only: other classes may be easier or harder to forget.")
+    table = source.searched
+    if len(table) and (table["fidelity"] == "search").any():
+        short = set(table["trial"]) - set(table[table["fidelity"] == "full"]["trial"])
+        if short:
+            found.append(
+                f"{len(short)} trials were measured on subsets only (fidelity 'search'). They are counted, "
+                "but enter no front and no recommendation."
+            )
+    unreported = candidates(table)
+    unreported = unreported[unreported["report_ta"].isna() | unreported["report_mia"].isna()]
+    if len(unreported):
+        found.append(f"{len(unreported)} trials have no values on the report half: their selection values are shown.")
+    return found
+
+
+def _unfinished(source: Source) -> list[str]:
+    """Cells with fewer trials than asked for, those that were not begun included."""
+    space = source.space
+    asked = (space.get("search") or {}).get("trials")
+    if not isinstance(asked, int):
+        return []
+    axes = space.get("axes") or {}
+    cells = list(
+        itertools.product(space.get("datasets", []), space.get("models", []), space.get("methods", {}), *axes.values())
+    )
+    done = source.searched.drop_duplicates("trial").groupby("cell").size()
+    short = int((done < asked).sum()) + max(0, len(cells) - len(done))
+    if not short:
+        return []
+    return [
+        f"{short} of {max(len(cells), len(done))} cells have fewer than the {asked} trials asked for: the study is "
+        "unfinished, or a discrete space was exhausted."
+    ]
+
+
+def _references(group: Group) -> list[str]:
+    if group.retrain is not None:
+        return []
+    return [
+        f"{group.title}: Retrain is missing, so that no distance to it, no speed-up and no base can be shown, and "
+        "settings are judged by what they forget and keep alone."
+    ]
+
+
+def _outcomes(group: Group) -> list[str]:
+    found = []
+    base = next((base.metrics.get("ra") for base in group.bases if base.sparsity == 0), None)
+    floor = COLLAPSED * (1.0 if base is None else float(base))
+    for method, rows in group.table.groupby("method", sort=False):
+        named = f"{group.title}, {method}"
+        tried = candidates(rows)
+        if tried.empty:
+            if (rows["status"] != "ok").all():
+                found.append(f"{named}: every trial diverged or failed.")
+            continue
+        forgot = tried[tried["ua"] >= FORGOTTEN]
+        if forgot.empty:
+            found.append(f"{named}: no trial forgot {FORGOTTEN:.0%} of the class.")
+        elif (tried["ra"] < floor).all():
+            found.append(f"{named}: every trial collapsed (RA below half of the base's).")
+        elif (forgot["ra"] < floor).all():
+            found.append(f"{named}: every trial that forgot the class collapsed (RA below half of the base's).")
+    return found
+
+
+def _attack(group: Group, source: Source) -> list[str]:
+    found = []
+    flags = [source.by_trial[trial].metrics.get("mia_has_signal") for trial in candidates(group.table)["trial"]]
+    without = sum(flag is False for flag in flags)
+    if without:
+        found.append(
+            f"{group.title}: in {without} of {len(flags)} trials the membership attack has no signal on the selection "
+            "half. It cannot tell training images from others there, so that their MIA values are noise."
+        )
+    if group.retrain is not None and group.retrain.metrics.get("mia_has_signal") is False:
+        found.append(f"{group.title}: the attack has no signal on Retrain either, so that its MIA is no target.")
+    return found

@@ -1,0 +1,61 @@
+"""The figures of a group: their data beside an empty element that the page's script fills when it loads."""
+
+from __future__ import annotations
+
+import json
+
+import plotly.graph_objects as go
+
+from neglora.objectives import METRICS
+from study.plots.progress import progress_figure, progress_info
+from study.plots.tradeoff import AGAINST, tradeoff_figure, tradeoff_info
+from study.sections.html import Html, data, tag
+from study.sections.source import Group, Source
+
+
+def tradeoff_html(group: Group, source: Source) -> Html:
+    """UA against RA, TA and MIA: three separate figures, `tradeoff-ua-METRIC-SLUG`."""
+    figures = []
+    for metric in AGAINST:
+        info = tradeoff_info(
+            group.table,
+            source.records,
+            metric,
+            retrain=group.retrain,
+            bases=group.bases,
+            recommended=group.recommendation.trial,
+        )
+        title = f"UA and {METRICS[metric].label}"
+        trials = sum(map(len, info.methods.values()))
+        left_out = f" {info.unmeasured} trials without a value are left out." if info.unmeasured else ""
+        figures.append(
+            _figure(
+                f"tradeoff-ua-{metric}-{group.slug}",
+                title,
+                f"{title} of {trials} trials. Lines are each method's front; better is up and to the right.{left_out}",
+                tradeoff_figure(info),
+            )
+        )
+    return tag("div", figures, class_="figures")
+
+
+def progress_html(group: Group, source: Source) -> Html:
+    """Hypervolume against trials, `progress-SLUG`."""
+    objectives = list(source.space.get("objectives", []))
+    figure = progress_figure(progress_info(group.table, objectives))
+    caption = (
+        f"Volume of {', '.join(objectives)} that a cell's front dominates, after so many trials: still rising at the "
+        "end means that more trials would pay."
+    )
+    return tag("div", _figure(f"progress-{group.slug}", "What the search gained", caption, figure), class_="figures")
+
+
+def _figure(identifier: str, title: str, caption: str, figure: go.Figure) -> Html:
+    spec = json.loads(figure.to_json(validate=False))
+    return tag(
+        "figure",
+        tag("h4", title),
+        tag("div", id=identifier, class_="figure", data_figure=f"{identifier}-data", role="img", aria_label=caption),
+        data(f"{identifier}-data", {"data": spec["data"], "layout": spec["layout"]}),
+        tag("figcaption", caption),
+    )

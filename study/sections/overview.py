@@ -1,0 +1,106 @@
+"""What was studied, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from neglora.record import STATUSES, Record
+from study.aggregate import latest
+from study.sections.html import Html, join, tag
+from study.sections.source import Source
+from study.sections.values import seconds
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Facts about a whole study.
+
+    Attributes:
+        trials: searched trials by status.
+        unlearn_seconds, evaluate_seconds: sums over all replicates of searched trials.
+        retrain_seconds, base_seconds: sums over the references; None where there are none.
+        span_seconds: from the first record to the last; None where times are not recorded.
+        hardware: what it ran on, as "cpu, 1 thread".
+    """
+
+    trials: dict[str, int]
+    unlearn_seconds: float
+    evaluate_seconds: float
+    retrain_seconds: float | None
+    base_seconds: float | None
+    span_seconds: float | None
+    hardware: list[str]
+
+
+def overview(source: Source) -> Overview:
+    records = latest(source.records)
+    searched = [record for record in records if record.cell["method"] != "retrain"]
+    references = [record for record in records if record.cell["method"] == "retrain"]
+    bases = [base for record in references for item in record.replicates for base in item.get("bases") or []]
+    return Overview(
+        trials={status: sum(record.status == status for record in searched) for status in STATUSES},
+        unlearn_seconds=_total(searched, "unlearn_seconds"),
+        evaluate_seconds=_total(searched, "evaluate_seconds"),
+        retrain_seconds=_total(references, "unlearn_seconds") if references else None,
+        base_seconds=sum((base.get("cost") or {}).get("train_seconds") or 0.0 for base in bases) if bases else None,
+        span_seconds=_span(records),
+        hardware=sorted({hardware for record in records for hardware in _hardware(record)}),
+    )
+
+
+def _costs(record: Record) -> Iterable[dict[str, Any]]:
+    return [item.get("cost") or {} for item in record.replicates] or [record.cost]
+
+
+def _total(records: Iterable[Record], name: str) -> float:
+    return sum(cost.get(name) or 0.0 for record in records for cost in _costs(record))
+
+
+def _hardware(record: Record) -> Iterable[str]:
+    for cost in _costs(record):
+        if cost.get("device"):
+            threads = cost.get("threads")
+            yield f"{cost['device']}" + (f", {threads} thread{'s' if threads != 1 else ''}" if threads else "")
+
+
+def _span(records: Iterable[Record]) -> float | None:
+    times = []
+    for record in records:
+        try:
+            times.append(datetime.fromisoformat(str(record.provenance.get("time"))).timestamp())
+        except ValueError:
+            return None
+    return max(times) - min(times) if len(times) > 1 else None
+
+
+def overview_html(source: Source) -> Html:
+    facts = overview(source)
+    space = source.space
+    replicates = space.get("replicates") or {}
+    total = sum(facts.trials.values())
+    counts = ", ".join(f"{number} {status}" for status, number in facts.trials.items() if number)
+    search = space.get("search") or {}
+    retrain, bases = seconds(facts.retrain_seconds), seconds(facts.base_seconds)
+    rows = [
+        ("Datasets", ", ".join(map(str, space.get("datasets", [])))),
+        ("Models", ", ".join(map(str, space.get("models", [])))),
+        ("Methods", ", ".join(map(str, space.get("methods", {}))) + ", and Retrain as the reference"),
+        *((f"Axis {name}", ", ".join(map(str, levels))) for name, levels in (space.get("axes") or {}).items()),
+        ("Trials", f"{total} ({counts})" if total else "none yet"),
+        (
+            "Search",
+            f"{search.get('sampler', 'unknown')}, {search.get('trials', 'unknown')} trials per cell, "
+            f"on {', '.join(space.get('objectives', []))}",
+        ),
+        ("Forgotten classes", ", ".join(map(str, replicates.get("forget", [])))),
+        ("Seeds", ", ".join(map(str, replicates.get("seeds", [])))),
+        ("Time spent unlearning", seconds(facts.unlearn_seconds)),
+        ("Time spent evaluating", seconds(facts.evaluate_seconds)),
+        ("Time spent on references", join("Retrain ", retrain, ", bases ", bases)),
+        ("From first to last record", seconds(facts.span_seconds, "the records do not say when they were made")),
+        ("Hardware", "; ".join(facts.hardware) or "not recorded"),
+    ]
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="facts")

@@ -1,0 +1,119 @@
+"""One study as the sections of the report read it: its space, its records, and what follows from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from neglora.record import Record
+from study.aggregate import Base, base_values, group_keys, latest, retrain_record, trials_table
+from study.recommend import Recommendation, recommend
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One searched cell: its label for people ("neglora, sparsity 0.9"), its rows and what is recommended in it."""
+
+    label: str
+    method: str
+    axes: dict[str, Any]
+    table: pd.DataFrame
+    recommendation: Recommendation
+
+
+@dataclass(frozen=True)
+class Group:
+    """One dataset x model."""
+
+    dataset: str
+    model: str
+    slug: str
+    table: pd.DataFrame
+    retrain: Record | None
+    bases: list[Base]
+    recommendation: Recommendation
+    cells: list[Cell]
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} on {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A study: the resolved space of study.yaml, the ledger's records and the ledger's hash (None without one).
+
+    `place` is its place in the report: two studies may have one name, but their figures may not.
+    """
+
+    space: Mapping[str, Any]
+    records: Sequence[Record]
+    ledger_sha256: str | None = None
+    place: int = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.space.get("study", "study"))
+
+    @property
+    def reported_on(self) -> str:
+        """What the shown TA and MIA were measured on, in words."""
+        held_out = (self.space.get("selection") or {}).get("holdout", 0) != 0
+        return "report half" if held_out else "whole test set"
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        return trials_table(self.records)
+
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """All rows but the references."""
+        return self.table[self.table["method"] != "retrain"]
+
+    @cached_property
+    def by_trial(self) -> dict[str, Record]:
+        """The records in full fidelity, by trial."""
+        return {record.trial: record for record in latest(self.records) if record.fidelity == "full"}
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return [self._group(dataset, model) for dataset, model in group_keys(self.records)]
+
+    def _group(self, dataset: str, model: str) -> Group:
+        constraints = self.space.get("constraints") or {}
+        rows = self.searched[(self.searched["dataset"] == dataset) & (self.searched["model"] == model)]
+        cells = []
+        for _, own in rows.groupby("cell", sort=False):
+            method, axes = str(own.iloc[0]["method"]), json.loads(own.iloc[0]["axes"])
+            label = ", ".join([method, *(f"{name} {value}" for name, value in axes.items())])
+            cells.append(Cell(label, method, axes, own, recommend(own, constraints)))
+        return Group(
+            dataset,
+            model,
+            slug(self.name, dataset, model, *([str(self.place)] if self.place else [])),
+            rows,
+            retrain_record(self.records, dataset, model),
+            base_values(self.records, dataset, model),
+            recommend(rows, constraints),
+            cells,
+        )
+
+
+def slug(*parts: str) -> str:
+    """Texts as part of an element's id.
+
+    Where a text holds what an id cannot, or the `-` that joins them, a hash is appended, so that different texts never
+    share an id.
+    """
+    text = "-".join(parts)
+    if all(re.fullmatch(r"[A-Za-z0-9_]+", part) for part in parts):
+        return text
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '-', text)}-{digest}"

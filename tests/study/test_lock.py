@@ -1,0 +1,62 @@
+"""The lock names who holds it, refuses a second holder, and dies with its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from study.lock import LockHeld, locked
+
+HOLD = "import sys, time; from pathlib import Path; from study.lock import locked\n"
+HOLD += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+def test_the_file_says_who_holds_it_since_when(tmp_path: Path) -> None:
+    with locked(tmp_path / "ledger.lock"):
+        held = json.loads((tmp_path / "ledger.lock").read_text())
+    assert held["host"] == socket.gethostname()
+    assert held["pid"] == os.getpid()
+    assert held["user"]
+    assert datetime.fromisoformat(held["since"]).utcoffset() is not None
+
+
+def test_a_second_holder_is_refused_until_the_first_lets_go(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.lock"
+    with locked(file):
+        with (
+            pytest.raises(LockHeld, match=f"process {os.getpid()} of .* on {socket.gethostname()}, since 2"),
+            locked(file),
+        ):
+            pytest.fail("two hold the lock")
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+    with locked(file):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(file)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(LockHeld, match=f"process {other.pid} "), locked(file):
+            pytest.fail("two hold the lock")
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with locked(file):
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_a_holder_that_has_not_written_yet_is_not_made_up(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.lock"
+    with locked(file):
+        file.write_text('{"host": ')
+        with pytest.raises(LockHeld, match="a process that has just started"), locked(file):
+            pytest.fail("two hold the lock")

@@ -1,0 +1,162 @@
+"""What figures show, on handmade records; then that they draw it."""
+
+import json
+
+import handmade
+import pytest
+
+from study.aggregate import base_values, retrain_record, trials_table
+from study.plots.progress import progress_figure, progress_info
+from study.plots.style import BASE_MARK, METHOD_MARKS, OTHER_MARKS, RETRAIN_MARK, method_mark
+from study.plots.tradeoff import AGAINST, Reference, tradeoff_figure, tradeoff_info
+
+V = handmade.values
+
+
+def info_of(records, metric="ra", **more):
+    return tradeoff_info(trials_table(records), records, metric, **more)
+
+
+def test_positions_are_the_reports_and_the_front_is_the_selections():
+    """On the report half the second beats the first; on the selection half it was the other way round."""
+    records = [
+        handmade.record(0, metrics=V(1.0, ta=0.9), report=V(1.0, ta=0.5)),
+        handmade.record(1, metrics=V(1.0, ta=0.8), report=V(1.0, ta=0.6)),
+    ]
+    points = info_of(records, "ta").methods["neglora"]
+    assert [(point.x, point.y, point.on_front) for point in points] == [(1.0, 0.5, True), (1.0, 0.6, False)]
+
+
+def test_a_missing_report_value_falls_back_to_the_selection_half():
+    (point,) = info_of([handmade.record(0, metrics=V(ta=0.9), report=V(ta=None))], "ta").methods["neglora"]
+    assert point.y == 0.9
+
+
+def test_trials_without_a_value_are_counted_not_invented():
+    info = info_of([handmade.record(0, metrics=V(mia=None)), handmade.record(1)], "mia")
+    assert [point.trial[-4:] for point in info.methods["neglora"]] == ["0001"]
+    assert info.unmeasured == 1
+
+
+def test_only_ok_trials_in_full_are_shown():
+    records = [
+        handmade.record(0, status="diverged", reason="nan"),
+        handmade.record(1, fidelity="search"),
+        handmade.record(2),
+        handmade.retrain(),
+    ]
+    info = info_of(records)
+    assert {method: len(points) for method, points in info.methods.items()} == {"neglora": 1}
+
+
+def test_references_are_retrain_then_the_bases():
+    records = [handmade.retrain(), handmade.record(0)]
+    info = info_of(
+        records,
+        retrain=retrain_record(records, "digits", "tinyvit_nano"),
+        bases=base_values(records, "digits", "tinyvit_nano"),
+    )
+    assert info.references == [
+        Reference("Retrain", 1.0, 1.0),
+        Reference("Base", 0.0, 1.0),
+        Reference("Base, 90% sparse", 0.0, pytest.approx(0.991)),
+    ]
+
+
+def test_error_bars_only_over_several_replicates():
+    ones = [handmade.replicate(V(ra=ra), V(ra=ra), seed=seed) for seed, ra in enumerate([0.9, 0.92])]
+    several, one = handmade.record(0, replicates=ones), handmade.record(1)
+    first, second = info_of([several, one]).methods["neglora"]
+    assert first.y_error == pytest.approx(0.02 / 2**0.5)
+    assert second.y_error is None
+    trace = next(trace for trace in tradeoff_figure(info_of([several])).data if trace.mode == "lines+markers")
+    assert list(trace.error_y.array) == [pytest.approx(2 / 2**0.5)]
+
+
+@pytest.mark.parametrize("metric", AGAINST)
+def test_the_figure_draws_percent_a_ring_and_every_trial(metric):
+    records = handmade.searched(8)
+    info = info_of(
+        records,
+        metric,
+        retrain=records[0],
+        bases=base_values(records, "digits", "tinyvit_nano"),
+        recommended="digits-tinyvit_nano-neglora-0003",
+    )
+    figure = tradeoff_figure(info)
+    markers = [trace for trace in figure.data if trace.legendgroup]
+    assert sum(len(trace.x) for trace in markers) == sum(map(len, info.methods.values())) == 23
+    assert max(value for trace in markers for value in trace.x) == 100.0
+    assert figure.layout.xaxis.ticksuffix == figure.layout.yaxis.ticksuffix == "%"
+    names = [trace.name for trace in figure.data if trace.showlegend is not False]
+    assert names == ["neggrad", "partial_neggrad", "neglora", "Retrain", "Base", "Base, 90% sparse", "recommended"]
+
+
+def test_the_front_is_drawn_from_left_to_right():
+    records = [handmade.record(i, metrics=V(ua, ra)) for i, (ua, ra) in enumerate([(1.0, 0.5), (0.2, 1.0), (0.6, 0.8)])]
+    line = next(trace for trace in tradeoff_figure(info_of(records)).data if trace.mode == "lines+markers")
+    assert list(line.x) == [20.0, 60.0, 100.0]
+    assert list(line.y) == [100.0, 80.0, 50.0]
+
+
+def test_hover_shows_the_configuration_escaped():
+    record = handmade.record(0, params={"lr": 0.0012345678, "targets": ["<img src=x>", "head"]})
+    texts = [text for trace in tradeoff_figure(info_of([record])).data for text in trace.hovertext or ()]
+    (text,) = texts
+    assert "lr: 0.001235" in text
+    assert "targets: &lt;img src=x&gt;, head" in text
+    assert "<img" not in text
+
+
+def test_an_empty_table_draws_an_empty_figure():
+    assert len(tradeoff_figure(info_of([])).data) == 0
+    assert len(progress_figure(progress_info(trials_table([]), ["ua"])).data) == 0
+
+
+def test_every_mark_has_its_own_colour_and_shape():
+    marks = [*METHOD_MARKS.values(), *OTHER_MARKS, RETRAIN_MARK, BASE_MARK]
+    assert len({mark.color for mark in marks}) == len({mark.symbol for mark in marks}) == len(marks)
+
+
+def test_a_new_methods_mark_does_not_depend_on_ours():
+    assert method_mark("scrub", ["neggrad", "scrub", "salun"]) == OTHER_MARKS[0]
+    assert method_mark("salun", ["scrub", "neglora", "salun"]) == OTHER_MARKS[1]
+    assert method_mark("neglora", ["neglora"]) == METHOD_MARKS["neglora"]
+
+
+def test_progress_grows_with_what_joins_the_front():
+    records = [
+        handmade.record(0, metrics=V(1.0, 0.5)),
+        handmade.record(1, metrics=V(0.9, 0.4)),
+        handmade.record(2, status="diverged", reason="nan"),
+        handmade.record(3, metrics=V(0.5, 1.0)),
+    ]
+    (curve,) = progress_info(trials_table(records), ["ua", "ra"])
+    assert curve.trials == [1, 2, 3, 4]
+    assert curve.hypervolumes == pytest.approx([0.5, 0.5, 0.5, 0.75])
+
+
+def test_progress_has_a_curve_per_cell_and_dashes_per_axis():
+    records = [
+        handmade.record(0, method=method, axes={"sparsity": level})
+        for method in ("neggrad", "neglora")
+        for level in (0.0, 0.9)
+    ]
+    figure = progress_figure(progress_info(trials_table(records), ["ua"]))
+    assert [trace.name for trace in figure.data] == [
+        "neggrad, sparsity 0.0",
+        "neggrad, sparsity 0.9",
+        "neglora, sparsity 0.0",
+        "neglora, sparsity 0.9",
+    ]
+    looks = {(trace.line.color, trace.line.dash) for trace in figure.data}
+    assert len(looks) == 4
+
+
+def test_figures_are_strict_json():
+    def refuse(name):
+        raise AssertionError(name)
+
+    records = [handmade.record(0, metrics=V(mia=None)), *handmade.searched(4)]
+    for metric in AGAINST:
+        json.loads(tradeoff_figure(info_of(records, metric)).to_json(), parse_constant=refuse)

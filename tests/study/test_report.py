@@ -1,0 +1,292 @@
+"""The report of handmade studies: what it says, that it is escaped, and that it is the same twice."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import handmade
+import pytest
+
+from study.report import ReportError, read_study, render, write_report
+from study.sections.cautions import cautions
+from study.sections.html import Html, data, tag
+from study.sections.methods import MethodRow, ReferenceRow, method_rows
+from study.sections.overview import overview
+from study.sections.source import Source, slug
+
+V = handmade.values
+
+
+class Page(HTMLParser):
+    """The visible text of a page, its tags, and its embedded JSON; scripts and styles left out of the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.tags, self.ids, self.json = "", [], [], {}
+        self._inside = None
+        self.feed(html)
+
+    def handle_starttag(self, name, attributes):
+        attributes = dict(attributes)
+        self.tags.append((name, attributes))
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if name in ("script", "style"):
+            self._inside = attributes.get("id", "")
+
+    def handle_endtag(self, name):
+        if name in ("script", "style"):
+            self._inside = None
+
+    def handle_data(self, text):
+        if self._inside is None:
+            self.text += text
+        elif self._inside:
+            self.json[self._inside] = json.loads(text)
+
+
+def page(records, **changes):
+    return Page(render([Source(handmade.study(**changes), records, "ab" * 32)]))
+
+
+def source(records, **changes):
+    return Source(handmade.study(**changes), records)
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return page(handmade.searched(16))
+
+
+def test_says_what_was_studied_and_at_what_cost(usual):
+    assert "48 (47 ok, 1 diverged)" in usual.text
+    assert "cpu, 1 thread" in usual.text
+    assert "ab" * 32 in usual.text
+    assert "Settings were chosen with the help of retained data and of Retrain" in usual.text
+
+
+def test_overview_sums_over_replicates():
+    facts = overview(source(handmade.searched(2, (0, 1))))
+    assert facts.trials == {"ok": 6, "diverged": 0, "failed": 0}
+    assert facts.unlearn_seconds == pytest.approx(6 * 2 * 0.5)
+    assert facts.evaluate_seconds == pytest.approx(6 * 2 * 1.5)
+    assert facts.retrain_seconds == 25.0
+    assert facts.base_seconds == 33.0
+    assert facts.hardware == ["cpu, 1 thread"]
+
+
+def test_three_separate_figures_and_progress(usual):
+    figures = [attributes["id"] for name, attributes in usual.tags if "data-figure" in attributes]
+    assert figures == [
+        "tradeoff-ua-ra-handmade-digits-tinyvit_nano",
+        "tradeoff-ua-ta-handmade-digits-tinyvit_nano",
+        "tradeoff-ua-mia-handmade-digits-tinyvit_nano",
+        "progress-handmade-digits-tinyvit_nano",
+    ]
+    assert {f"{figure}-data" for figure in figures} == set(usual.json)
+
+
+def test_the_recommendation_has_its_command(usual):
+    assert "neglora unlearn --dataset digits --model tinyvit_nano --method neglora --forget 3" in usual.text
+    assert ("button", "command-handmade-digits-tinyvit_nano") in [
+        (name, attributes.get("data-copy")) for name, attributes in usual.tags
+    ]
+
+
+def test_intervals_and_counts_stand_beside_values(usual):
+    assert "97.09–100.00, n\u00a0128" in usual.text
+
+
+def test_failures_are_listed_with_their_reason(usual):
+    assert "digits-tinyvit_nano-neggrad-0005" in usual.text
+    assert "the loss was not finite at step 6 of 8" in usual.text
+
+
+def test_shown_values_are_the_report_halfs():
+    record = handmade.record(0, metrics=V(ta=0.9711), report=V(ta=0.9388))
+    text = page([handmade.retrain(), record]).text
+    assert "93.88%" in text
+    assert "97.11%" not in text
+
+
+def test_ids_are_unique_even_for_studies_of_one_name():
+    studies = [Source(handmade.study(), handmade.searched(3)) for _ in range(2)]
+    ids = Page(render(studies)).ids
+    assert len(ids) == len(set(ids)) > 10
+
+
+def test_slugs_of_different_texts_differ():
+    assert slug("a", "b_1") == "a-b_1"
+    texts = [("a-b", "c"), ("a", "b-c"), ("a/b", "c"), ("a:b", "c"), ("a", "b", "c")]
+    assert len({slug(*parts) for parts in texts}) == len(texts)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", slug(*parts)) for parts in texts)
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        ([], "No trial is recorded yet."),
+        ([handmade.retrain()], "nothing was tried yet"),
+        ([handmade.record(i, status="diverged", reason="nan") for i in range(3)], "every trial diverged or failed"),
+        ([handmade.record(0)], "Retrain is missing"),
+        ([handmade.record(0, fidelity="search")], "no trial was measured in full"),
+        ([handmade.retrain(), handmade.record(0, metrics=V(0.5, mia=None))], "no distance to Retrain was measured"),
+        ([handmade.record(0, status="failed", reason=None)], "no reason was recorded"),
+    ],
+    ids=["empty", "only retrain", "only diverged", "one trial", "search only", "no attack", "no reason"],
+)
+def test_unfinished_studies_make_a_report(records, words):
+    text = page(records).text
+    assert words in text
+    assert "nan%" not in text.lower()
+
+
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+def test_text_from_data_is_escaped_everywhere():
+    dataset = f"imagefolder:{NASTY}"
+    params = {"lr": 1e-3, "epochs": 1, "targets": NASTY, "sparsity": 0.0}
+    records = [
+        handmade.retrain(dataset=dataset),
+        handmade.record(0, dataset=dataset, model=NASTY, params=params, axes={"merge": NASTY}),
+        handmade.record(1, dataset=dataset, model=NASTY, method=NASTY, params=params),
+        handmade.record(2, dataset=dataset, status="failed", reason=NASTY, params=params),
+    ]
+    result = page(records, study=NASTY, datasets=[dataset], models=[NASTY], methods={NASTY: {}})
+    assert not [name for name, _ in result.tags if name == "img"]
+    assert not [name for name, attributes in result.tags if any(key.startswith("on") for key in attributes)]
+    scripts = [attributes for name, attributes in result.tags if name == "script"]
+    assert [attributes for attributes in scripts if attributes.get("type") != "application/json"] == [{}, {}]
+    assert result.text.count(NASTY) > 5
+    hovers = [text for spec in result.json.values() for trace in spec["data"] for text in trace.get("hovertext", [])]
+    assert hovers
+    assert not [text for text in hovers if "<img" in text or "<script" in text]
+
+
+def test_embedded_data_cannot_end_its_element():
+    written = data("x", {"text": NASTY + "<!--"})
+    assert written.count("<") == 2
+    assert json.loads(re.sub(r"^<[^>]*>|</script>$", "", written)) == {"text": NASTY + "<!--"}
+
+
+def test_tags_escape_what_is_not_html():
+    assert tag("p", "a<b", Html("<i>c</i>"), None, 1, ["&"], title='"') == (
+        '<p title="&quot;">a&lt;b<i>c</i>1&amp;</p>'
+    )
+    assert tag("button", hidden=True, disabled=False, data_copy="x") == '<button hidden data-copy="x"></button>'
+
+
+def test_nothing_is_fetched(usual):
+    for name, attributes in usual.tags:
+        for key in ("src", "href"):
+            assert attributes.get(key, "#").startswith(("#", "data:")), (name, attributes)
+
+
+def warned(records, **changes):
+    return "\n".join(cautions(source(records, **changes)))
+
+
+def test_cautions_about_the_protocol():
+    several = {"replicates": {"forget": [1, 2], "seeds": [0, 1]}, "search": {"trials": 1}}
+    clean = [handmade.retrain(), *(handmade.record(0, method=m) for m in ("neggrad", "partial_neggrad", "neglora"))]
+    assert warned(clean, **several) == ""
+    assert "Selected on the test set" in warned(clean, **several, selection={"holdout": 0})
+    assert "One seed only" in warned(clean, **several | {"replicates": {"forget": [1, 2], "seeds": [0]}})
+    assert "One forgotten class only" in warned(clean, **several | {"replicates": {"forget": [1], "seeds": [0, 1]}})
+    assert "Retrain is missing" in warned(clean[1:], **several)
+    assert "1 of 3 cells have fewer than the 1 trials" in warned(clean[:-1], **several)
+    assert "3 of 3 cells have fewer than the 2 trials" in warned(clean, **several | {"search": {"trials": 2}})
+
+
+def test_cautions_about_outcomes():
+    collapsed = [handmade.record(i, metrics=V(1.0, 0.1, 0.1, 0.0)) for i in range(2)]
+    kept = handmade.record(2, metrics=V(0.3, 1.0, 0.97, 0.3))
+    assert "every trial collapsed" in warned([handmade.retrain(), *collapsed])
+    assert "every trial that forgot the class collapsed" in warned([handmade.retrain(), *collapsed, kept])
+    assert "collapsed" not in warned([handmade.retrain(), *collapsed, handmade.record(3)])
+    assert "no trial forgot 95% of the class" in warned([handmade.retrain(), kept])
+    assert "every trial diverged or failed" in warned([handmade.record(0, status="diverged", reason="nan")])
+
+
+def test_cautions_about_the_attack_and_the_halves():
+    silent = handmade.record(0, metrics=V(mia_has_signal=False))
+    assert "in 1 of 2 trials the membership attack has no signal" in warned([silent, handmade.record(1)])
+    assert "1 trials have no values on the report half" in warned([handmade.record(0, report={})])
+    assert "1 trials were measured on subsets only" in warned([handmade.record(0, fidelity="search")])
+
+
+def test_method_table_takes_the_nearest_of_each_number_of_epochs():
+    def trial(number, ra, epochs, sparsity=0.0):
+        return handmade.record(number, metrics=V(1.0, ra), params={"lr": 0.1, "epochs": epochs, "sparsity": sparsity})
+
+    records = [handmade.retrain(), trial(0, 0.8, 1), trial(1, 0.9, 1), trial(2, 0.7, 2), trial(3, 0.99, 2, 0.9)]
+    study = source(records)
+    rows = method_rows(study.groups[0], study)
+    names = [row.name if isinstance(row, ReferenceRow) else (row.method, row.sparsity) for row in rows]
+    assert names == ["Base", "Retrain", ("neglora", 0.0), "Base, 90% sparse", ("neglora", 0.9)]
+    dense, sparse = (row for row in rows if isinstance(row, MethodRow))
+    assert [choice.trial[-4:] for choice in dense.chosen.values()] == ["0001", "0002"]
+    assert sparse.chosen[1] == "none was tried"
+    assert sparse.chosen[2].trial.endswith("-0003")
+
+
+def test_a_missing_field_of_the_method_table_says_that_none_was_tried():
+    record = handmade.record(0, params={"lr": 0.1, "epochs": 1})
+    result = page([handmade.retrain(), record])
+    assert ("span", {"title": "none was tried", "class": "missing"}) in result.tags
+
+
+def test_the_same_ledger_gives_the_same_bytes(tmp_path):
+    folder = handmade.write_study(tmp_path / "study", handmade.searched(4))
+    first = write_report([folder], tmp_path / "a.html").read_bytes()
+    second = write_report([folder], tmp_path / "deep" / "b.html").read_bytes()
+    assert first == second
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["b.html"]
+
+
+def test_several_studies_have_a_section_each(tmp_path):
+    one = handmade.write_study(tmp_path / "one", handmade.searched(2), study="first")
+    two = handmade.write_study(tmp_path / "two", handmade.searched(2), study="second")
+    result = Page(write_report([one, two], tmp_path / "out.html").read_text(encoding="utf-8"))
+    assert "Study first" in result.text
+    assert "Study second" in result.text
+
+
+def test_a_study_without_a_ledger_is_empty(tmp_path):
+    folder = handmade.write_study(tmp_path, [])
+    (folder / "ledger.jsonl").unlink()
+    study = read_study(folder)
+    assert (list(study.records), study.ledger_sha256) == ([], None)
+
+
+@pytest.mark.parametrize("text", [None, "- a\n- b\n", "a: [\n"])
+def test_no_study_is_a_clear_error(text, tmp_path):
+    if text is not None:
+        (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(ReportError, match=re.escape(str(tmp_path))):
+        read_study(tmp_path)
+
+
+def test_no_directories_is_a_clear_error(tmp_path):
+    with pytest.raises(ReportError, match="at least one"):
+        write_report([], tmp_path / "out.html")
+
+
+def test_no_python_objects_in_study_yaml(tmp_path):
+    (tmp_path / "study.yaml").write_text("study: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ReportError):
+        read_study(tmp_path)
+
+
+def test_without_trials_to_show_there_are_no_empty_figures():
+    result = page([handmade.retrain(), handmade.record(0, status="diverged", reason="nan")])
+    assert not [attributes for _, attributes in result.tags if "data-figure" in attributes]
+    assert "There is nothing to plot yet." in result.text
+
+
+def test_the_whole_test_set_is_not_called_a_half():
+    text = page([handmade.retrain(), handmade.record(0)], selection={"holdout": 0}).text
+    assert "those of the whole test set" in text
+    assert "those of the report half" not in text
+    assert "The choice was made on the same images." in text
