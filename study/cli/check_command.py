@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.cli.common import user_errors
+from study.cli.common import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,5 @@ def main(arguments: argparse.Namespace) -> int:
         trials = sum(cell.trials for cell in cells)
         console.print(f"{path}: fine, {len(cells)} cells, {trials} trials", highlight=False, markup=False)
     if problems:
-        with user_errors(SpaceError):
-            raise SpaceError.joined(problems)
+        raise UserError("\n".join(str(problem) for problem in problems))
     return 0

@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     from neglora.record import cell_id
-    from study.ledger import LedgerError, lock_holder, read_ledger
+    from study.ledger import LOCK, LedgerError, read_ledger
+    from study.lock import holder
     from study.progress import cells_table, summarize
 
     study = read_study(arguments.study_dir)
@@ -36,11 +37,11 @@ def main(arguments: argparse.Namespace) -> int:
     except (KeyError, TypeError) as error:
         raise UserError(f"{arguments.study_dir / 'study.yaml'} is not a study's space: {error!r}") from error
     console = Console()
-    holder = lock_holder(arguments.study_dir)
-    console.print(f"Study {study.get('study')}: " + (f"running, {holder}" if holder else "not running"), markup=False)
+    running = holder(arguments.study_dir / LOCK)
+    console.print(f"Study {study.get('study')}: " + (f"written by {running}" if running else "not running"), markup=False)
     state = summarize(records, totals)
     console.print(cells_table(state, console.width))
-    if not holder and any(cell.done < cell.total for cell in state.cells):
+    if not running and any(cell.done < cell.total for cell in state.cells):
         console.print("The same `neglora run` command goes on with it.", markup=False)
     return 0
 

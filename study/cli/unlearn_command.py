@@ -237,7 +237,7 @@ def _print(console: Console, result: Mapping[str, Any], arguments: argparse.Name
         console.print("No Retrain to compare with: add --retrain to make it.", highlight=False)
     if not result["metrics"].get("mia_has_signal"):
         console.print(
-            "MIA: the attack cannot tell retained from test images (its AUC's interval holds 0.5), so that MIA is noise.",
+            "MIA is noise here: the attack cannot tell retained from test images (its AUC's interval holds 0.5).",
             highlight=False,
         )
     if arguments.to:
@@ -252,5 +252,5 @@ def _write_model(folder: Path, model: Any, result: Mapping[str, Any]) -> None:
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     (folder / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
-    card = {name: value for name, value in result.items()} | {"provenance": provenance()}
+    card = dict(result) | {"provenance": provenance()}
     (folder / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -10,7 +10,8 @@ from neglora.record import Record, trial_id
 from neglora.trial import Task
 from study.ledger import Ledger, LedgerError
 from study.progress import Progress, StudyProgress, cell_progress
-from study.search import CellSearch, Suggestion, Waiting
+from study.search import CellSearch
+from study.suggestions import Suggestion, Waiting
 
 #: Builds the task of a suggestion of a cell.
 MakeTask = Callable[[CellSearch, Suggestion], Task]

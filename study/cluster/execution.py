@@ -17,8 +17,9 @@ from study.cluster.conductor import Conductor, task_id
 from study.cluster.connection import Cluster, connected
 from study.ledger import Ledger
 from study.progress import Progress
-from study.search import CellSearch, Suggestion
+from study.search import CellSearch
 from study.space import Cell, Space
+from study.suggestions import Suggestion
 
 #: Trials that wait for a worker. A deep queue lets a worker that is starting keep its trial (see `Rendezvous`).
 PENDING = 16
@@ -194,6 +195,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
                 storage_path=str(scratch),
                 stop=StopWhenFatal(name),
                 callbacks=[ConductedCallback(name)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=space.failures.retries),
                 verbose=0,
             ),

@@ -53,7 +53,8 @@ def prepare(
     progress.preparation(len(prerequisites), len(waiting))
     if not waiting:
         return
-    make = ray.remote(_make).options(num_cpus=cpus, num_gpus=gpus, max_retries=retries, num_returns="streaming")
+    make = ray.remote(_make)
+    asked = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries, "num_returns": "streaming"}
     running: dict[Any, Prerequisite] = {}
     while waiting or running:
         unfinished = {repr(one) for one in (*waiting, *running.values())}
@@ -61,7 +62,8 @@ def prepare(
         for wanted in ready:
             waiting.remove(wanted)
             plain = asdict(wanted)
-            running[make.options(name=f"prepare {wanted.title}").remote(plain, str(storage))] = wanted
+            stream = make.options(name=f"prepare {wanted.title}", **asked).remote(plain, str(storage))
+            running[stream] = wanted
         for stream in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
             wanted = running[stream]
             try:

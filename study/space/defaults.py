@@ -1,0 +1,43 @@
+"""Settings that a file leaves out, written out: so that a study's record of itself does not depend on defaults."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from neglora.data import DATASETS
+from neglora.models import build_model, family_of
+from study.space.checks import Draft
+from study.space.methods import Settings, parameters_of
+
+
+def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
+    """The methods with every parameter set that is no axis, and the overrides that this takes.
+
+    What a method adapts by default depends on the model's family. Where models differ in it, those that differ from
+    the first get an override, before all others.
+    """
+    methods: Settings = {}
+    added: list[Any] = []
+    for method, settings in draft.methods.items():
+        known = {name: parameter for name, parameter in parameters_of(method).items() if name not in draft.axes}
+        complete = {name: settings.get(name, parameter.default) for name, parameter in known.items()} | settings
+        for parameter in known.values():
+            if parameter.kind != "targets" or parameter.name in settings:
+                continue
+            own = {model: _default_targets(model, draft.datasets[0]) for model in draft.models}
+            complete[parameter.name] = own[draft.models[0]]
+            added += [
+                {"when": {"model": [model]}, "methods": {method: {parameter.name: targets}}}
+                for model, targets in own.items()
+                if targets != complete[parameter.name]
+            ]
+        methods[method] = complete
+    return methods, [*added, *draft.overrides]
+
+
+@lru_cache
+def _default_targets(model: str, dataset: str) -> str:
+    info = DATASETS[dataset].info()
+    built = build_model(model, num_classes=info.num_classes, image_size=info.image_size, channels=info.channels, seed=0)
+    return family_of(built).default_targets

@@ -1,0 +1,265 @@
+"""The keys of a search space, section by section. What relates sections to each other is checked in `checks.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from neglora.data import DATASETS
+from neglora.models import MODELS
+from neglora.objectives import METRICS
+from neglora.prune import MODES
+from study.space.cells import Cell, cells_of, sparsities_of
+from study.space.fields import (
+    DISTINCT,
+    NOT_AVAILABLE,
+    Counted,
+    Flag,
+    ForgetClass,
+    Gpus,
+    Known,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    StudyName,
+    Text,
+    Whole,
+    one_or_several,
+    refusal,
+)
+from study.space.methods import axes_schema, methods_schema, searchable
+
+#: The keys of `study.samplers.SAMPLERS`, which stands on the same floor and imports Optuna; a test compares them.
+SAMPLER_NAMES = ("tpe", "nsga2", "nsga3", "gp", "random", "grid")
+#: What the membership attack is run on for the report: `confidence` alone is the paper's number.
+ATTACKS = ("all", "confidence")
+
+Dataset = Annotated[str, Known("dataset", lambda: DATASETS)]
+Model = Annotated[str, Known("model", lambda: MODELS)]
+MethodName = Annotated[str, Known("method", searchable)]
+Objective = Annotated[str, Known("metric", lambda: METRICS)]
+Sampler = Annotated[str, Known("sampler", lambda: SAMPLER_NAMES)]
+Pruning = Annotated[str, Known("pruning mode", lambda: MODES)]
+Attacks = Annotated[str, Known("set of attacks", lambda: ATTACKS)]
+
+
+Datasets = Annotated[
+    tuple[Dataset, ...], BeforeValidator(one_or_several, json_schema_input_type=Dataset | tuple[Dataset, ...]), DISTINCT
+]
+Models = Annotated[
+    tuple[Model, ...], BeforeValidator(one_or_several, json_schema_input_type=Model | tuple[Model, ...]), DISTINCT
+]
+Methods = Annotated[
+    tuple[MethodName, ...],
+    BeforeValidator(one_or_several, json_schema_input_type=MethodName | tuple[MethodName, ...]),
+    DISTINCT,
+]
+
+
+class Section(BaseModel):
+    """A mapping of known keys. The text under each key is what editors show, and what a missing key is called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Replicates(Section):
+    """The forget classes and seeds on which every configuration is tried: all pairs of them."""
+
+    forget: Annotated[tuple[ForgetClass, ...], DISTINCT]
+    """a list of classes to forget, each by index or name, one at a time"""
+    seeds: Annotated[tuple[Whole, ...], DISTINCT] = (0,)
+    """a list of seeds; each fixes base model, Retrain, adapter initialization and data order"""
+
+
+class Selection(Section):
+    """How the test images are split into the half that the search sees and the half that the report shows."""
+
+    holdout: Share = 0.5
+    """the share of test images that only the report sees; 0 is the paper's protocol, selected on the test set"""
+    seed: Whole = 0
+    """the seed of the split"""
+
+
+class Bounds(Section):
+    """What a metric has to keep to."""
+
+    min: Number | None = None
+    """the least value, a fraction"""
+    max: Number | None = None
+    """the largest value, a fraction"""
+
+
+class Search(Section):
+    """How each cell is searched."""
+
+    sampler: Sampler = "tpe"
+    """the name of the sampler"""
+    trials: Counted
+    """the number of trials per cell"""
+    seed: Whole = 0
+    """the seed of the search"""
+    batch: Counted = 4
+    """trial n follows from trials 0 to n-batch: so many of a cell can run at once"""
+
+
+class Resources(Section):
+    """What each trial and each preparation task gets."""
+
+    cpus: Positive = 1
+    """CPU cores"""
+    gpus: Gpus = 0
+    """GPUs; fractions share one"""
+
+
+class Training(Section):
+    """Changes to the recipe that base models and Retrain are trained with; null leaves the recipe's own value."""
+
+    epochs: Counted | None = None
+    """passes over the training images"""
+    lr: Positive | None = None
+    """peak learning rate"""
+    batch_size: Counted | None = None
+    """images a step"""
+    weight_decay: NotNegative | None = None
+    """AdamW's decoupled weight decay"""
+    warmup_epochs: Whole | None = None
+    """epochs of linear warm-up, within `epochs`"""
+    shift: Whole | None = None
+    """largest shift of the augmentation, in pixels"""
+    pruning: Pruning | None = None
+    """how sparse bases are pruned"""
+    recovery_epochs: Whole | None = None
+    """epochs of fine-tuning after pruning"""
+    recovery_lr: Positive | None = None
+    """learning rate of the fine-tuning after pruning"""
+
+
+class Data(Section):
+    """Where datasets are read from."""
+
+    root: Text | None = None
+    """the folder of datasets that are read from disk"""
+    verify: Flag = True
+    """refuse archives whose checksum is not the published one"""
+
+
+class Evaluation(Section):
+    """How models are measured."""
+
+    batch_size: Counted = 64
+    """images in an evaluation batch"""
+    attacks: Attacks = "all"
+    """the membership attacks of the report: all five, or the paper's on confidences alone"""
+
+
+class Failures(Section):
+    """What happens when a worker is lost."""
+
+    retries: Whole = 2
+    """how often a trial is tried again"""
+
+
+class When(Section):
+    """Which cells an override is for: those that match every key."""
+
+    dataset: Datasets | None = None
+    """one or several datasets"""
+    model: Models | None = None
+    """one or several models"""
+    method: Methods | None = None
+    """one or several methods"""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> When:
+        if not (self.dataset or self.model or self.method):
+            raise refusal("expected at least one of dataset, model and method")
+        return self
+
+
+class Override(Section):
+    """Settings that differ for some cells; later overrides win."""
+
+    when: When
+    """a mapping of dataset, model or method to names"""
+    methods: dict[str, dict[str, Any]]
+    """a mapping of methods to the settings that differ"""
+
+
+class Space(Section):
+    """A study: what is searched, on what, and how. Made by `load_space` and `parse_space`, which check all of it."""
+
+    study: StudyName
+    """the study's name, which its folder gets"""
+    datasets: Annotated[tuple[Dataset, ...], DISTINCT]
+    """a list of datasets"""
+    models: Annotated[tuple[Model, ...], DISTINCT]
+    """a list of models"""
+    replicates: Replicates
+    """a mapping of `forget` (classes) and `seeds` to lists"""
+    selection: Selection = Selection()
+    """the split of the test images between search and report"""
+    objectives: Annotated[tuple[Objective, ...], DISTINCT] = ("ua", "ra", "ta", "mia")
+    """metrics to search on, each in its own direction"""
+    constraints: dict[Objective, Bounds] = Field(default_factory=dict)
+    """bounds on metrics, such as {ua: {min: 0.95}}"""
+    search: Search
+    """a mapping with `trials`, the number of trials per cell"""
+    resources: Resources = Resources()
+    """what each trial gets"""
+    methods: dict[str, dict[str, Any]]
+    """a mapping of methods to their settings"""
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    """parameters whose every level gets cells and a budget of its own"""
+    overrides: tuple[Override, ...] = ()
+    """settings that differ by dataset, model or method"""
+    training: Training = Training()
+    """changes to the training recipe"""
+    data: Data = Data()
+    """where datasets are"""
+    weights: Annotated[None, NOT_AVAILABLE] = None
+    """trained weights to start from: not available in this version"""
+    evaluation: Evaluation = Evaluation()
+    """how models are measured"""
+    confirm: Annotated[None, NOT_AVAILABLE] = None
+    """confirmation on further classes and seeds: not available in this version"""
+    failures: Failures = Failures()
+    """what happens when a worker is lost"""
+    audits: Annotated[tuple[()], NOT_AVAILABLE] = ()
+    """audits of the recommended models: not available in this version"""
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell of the study, Retrain of each dataset and model first."""
+        return cells_of(self.resolved())
+
+    def sparsities(self, dataset: str, model: str) -> list[float]:
+        """Every level of sparsity that a trial of this dataset and model may start from, ascending."""
+        return sparsities_of(self.cells(), dataset, model)
+
+    def resolved(self) -> dict[str, Any]:
+        """The space as plain data with every default written out, as `study.yaml` holds it.
+
+        As YAML it is parsed to an equal space.
+        """
+        plain = self.model_dump(mode="json")
+        plain["constraints"] = {
+            name: {side: bound for side, bound in bounds.items() if bound is not None}
+            for name, bounds in plain["constraints"].items()
+        }
+        for override in plain["overrides"]:
+            override["when"] = {key: names for key, names in override["when"].items() if names is not None}
+        return plain
+
+
+def space_schema() -> dict[str, Any]:
+    """The JSON schema of a search space, by which editors complete and check it."""
+    schema = Space.model_json_schema()
+    # Sections whose keys are names from the registries of methods, which pydantic does not know.
+    schema["$defs"]["Methods"] = methods_schema()
+    for section in (schema, schema["$defs"]["Override"]):
+        described = section["properties"]["methods"]["description"]
+        section["properties"]["methods"] = {"$ref": "#/$defs/Methods", "description": described}
+    schema["properties"]["axes"] |= axes_schema()
+    schema["properties"]["constraints"]["propertyNames"] = {"enum": list(METRICS)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
