@@ -28,7 +28,6 @@ class CellProgress:
     diverged: int
     failed: int
     best: dict[str, float] | None
-    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -201,9 +200,7 @@ def summarize(records: Sequence[Record], totals: Mapping[str, int]) -> StudyProg
     return StudyProgress(tuple(cell_progress(name, own, totals.get(name)) for name, own in by_cell.items()), None)
 
 
-def cell_progress(
-    name: str, records: Sequence[Record], total: int | None, running: int = 0, note: str | None = None
-) -> CellProgress:
+def cell_progress(name: str, records: Sequence[Record], total: int | None, running: int = 0) -> CellProgress:
     """One cell's state from its records; without a total it is as many as there are."""
     return CellProgress(
         name=name,
@@ -213,7 +210,6 @@ def cell_progress(
         diverged=sum(record.status == "diverged" for record in records),
         failed=sum(record.status == "failed" for record in records),
         best=nearest(records),
-        note=note,
     )
 
 

@@ -38,7 +38,9 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.study_dir / 'study.yaml'} is not a study's space: {error!r}") from error
     console = Console()
     running = holder(arguments.study_dir / LOCK)
-    console.print(f"Study {study.get('study')}: " + (f"written by {running}" if running else "not running"), markup=False)
+    console.print(
+        f"Study {study.get('study')}: " + (f"written by {running}" if running else "not running"), markup=False
+    )
     state = summarize(records, totals)
     console.print(cells_table(state, console.width))
     if not running and any(cell.done < cell.total for cell in state.cells):

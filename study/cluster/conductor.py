@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from neglora.provenance import provenance
-from neglora.record import Record, trial_id
+from neglora.record import Record
 from neglora.trial import Task
 from study.ledger import Ledger, LedgerError
 from study.progress import Progress, StudyProgress, cell_progress
 from study.search import CellSearch
-from study.suggestions import Suggestion, Waiting
+from study.suggestions import Finished, Suggestion, Waiting
 
 #: Builds the task of a suggestion of a cell.
 MakeTask = Callable[[CellSearch, Suggestion], Task]
@@ -45,6 +45,7 @@ class Conductor:
         self.fatal: LedgerError | None = None
         self._out: dict[str, tuple[CellSearch, Task]] = {}
         self._running: set[str] = set()
+        self._exhausted: set[str] = set()
         self._turn = 0
         self._started: float | None = None
         self._finished = 0
@@ -68,6 +69,9 @@ class Conductor:
                 self._started = self._started or time.monotonic()
                 return task
             unfinished = unfinished or isinstance(suggestion, Waiting)
+            if isinstance(suggestion, Finished) and suggestion.exhausted and search.cell.id not in self._exhausted:
+                self._exhausted.add(search.cell.id)
+                self.progress.say(f"{search.cell.id} ends early: {suggestion.reason}")
         self.finished = not unfinished
         return None
 
@@ -121,15 +125,11 @@ class Conductor:
             records = self._records[search.cell.id]
             name = search.cell.id
             running = sum(trial.rsplit("-", 1)[0] == name for trial in self._running)
-            total = None if search.exhausted else search.budget
-            cells.append(cell_progress(name, records, total, running, search.exhausted))
+            counts = search.counts
+            total = counts.ended + counts.running if search.exhausted else search.budget
+            cells.append(cell_progress(name, records, total, running))
         left = None
         if self._finished and self._started is not None:
             pace = (time.monotonic() - self._started) / self._finished
             left = pace * sum(cell.total - cell.done for cell in cells)
         return StudyProgress(tuple(cells), left)
-
-
-def task_id(search: CellSearch, suggestion: Suggestion) -> str:
-    """The id of a suggested trial."""
-    return trial_id(search.cell.identity, suggestion.number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ QUIET = {
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 OBJECT_STORE_BYTES = 256 * 2**20
+_WATCHED_TYPE = re.compile(r"node_[0-9a-f]{32,}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def connected(
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise ClusterError(f"cannot reach {where}: {error}") from error
     try:
-        slots = _slots(ray, cpus, gpus)
+        slots = _slots(ray, cpus, gpus, can_grow=address is not None and _has_autoscaler())
         if workers:
             slots = min(slots, workers)
         url = getattr(context, "dashboard_url", None)
@@ -117,7 +119,7 @@ def _short_temp_dir() -> str | None:
     return None if base == Path("/tmp") or len(str(base)) > 40 else str(base / "ray")  # noqa: S108
 
 
-def _slots(ray: Any, cpus: float, gpus: float) -> int:
+def _slots(ray: Any, cpus: float, gpus: float, *, can_grow: bool) -> int:
     """How many trials fit on the nodes of now; at least 1 where an autoscaler could add a node.
 
     Raises:
@@ -132,7 +134,7 @@ def _slots(ray: Any, cpus: float, gpus: float) -> int:
         total += min(fits, default=1)
     if total:
         return total
-    if _has_autoscaler():
+    if can_grow:
         return 1
     have = "; ".join(f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs" for resources in nodes)
     raise ClusterError(
@@ -142,12 +144,14 @@ def _slots(ray: Any, cpus: float, gpus: float) -> int:
 
 
 def _has_autoscaler() -> bool:
-    """Whether the cluster was launched with an autoscaler that has node types to add."""
+    """Whether the cluster can add nodes.
+
+    Ray's monitor reports on every cluster. Where it may only watch, it names each node's type after the node itself;
+    where it can launch nodes, types have the names that its configuration gives them.
+    """
     from ray._private import ray_constants
     from ray.experimental.internal_kv import _internal_kv_get
 
     status = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
-    if not status:
-        return False
-    report = json.loads(status)
-    return bool(report.get("autoscaler_report"))
+    report = json.loads(status).get("autoscaler_report") if status else None
+    return bool(report) and any(not _WATCHED_TYPE.fullmatch(name) for name in report["active_nodes"])

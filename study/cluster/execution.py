@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neglora.data import DATASETS, forget_class
 from neglora.prerequisites import Prerequisite, Setting, needed
+from neglora.record import trial_id
 from neglora.trial import Task
-from study.cluster.conductor import Conductor, task_id
+from study.cluster.conductor import Conductor, MakeTask
 from study.cluster.connection import Cluster, connected
 from study.ledger import Ledger
 from study.progress import Progress
 from study.search import CellSearch
-from study.space import Cell, Space
+from study.space import Space
 from study.suggestions import Suggestion
 
 #: Trials that wait for a worker. A deep queue lets a worker that is starting keep its trial (see `Rendezvous`).
@@ -136,29 +136,29 @@ def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progr
         _tune(space, conductor, cluster, options)
     if conductor.fatal:
         raise conductor.fatal
+    if conductor.remaining:
+        progress.say(f"{conductor.remaining} trials were not run; the same command goes on with them")
 
 
-def _task_maker(space: Space) -> Any:
-    settings: dict[tuple[str, str], tuple[Setting, tuple[float, ...]]] = {}
+def _task_maker(space: Space) -> MakeTask:
+    """What builds the task of a suggestion."""
     replicates = tuple((forget, seed) for forget in space.replicates.forget for seed in space.replicates.seeds)
-
-    def surroundings(cell: Cell) -> tuple[Setting, tuple[float, ...]]:
-        key = (cell.dataset, cell.model)
-        if key not in settings:
-            levels = sorted({0.0, *space.sparsities(*key)})
-            settings[key] = (setting_of(space, *key), tuple(levels))
-        return settings[key]
+    cells = {cell.id: cell for cell in space.cells()}
+    groups = {(cell.dataset, cell.model) for cell in cells.values()}
+    settings = {group: setting_of(space, *group) for group in groups}
+    sparsities = {group: tuple(sorted({0.0, *space.sparsities(*group)})) for group in groups}
 
     def make(search: CellSearch, suggestion: Suggestion) -> Task:
-        setting, sparsities = surroundings(search.cell)
+        cell = cells[search.cell.id]
+        group = (cell.dataset, cell.model)
         return Task(
-            trial=task_id(search, suggestion),
-            cell=dict(search.cell.identity),
-            params=dict(suggestion.params),
-            setting=setting,
+            trial=trial_id(cell.identity, suggestion.number),
+            cell=cell.identity,
+            params=suggestion.params,
+            setting=settings[group],
             replicates=replicates,
-            sparsities=sparsities,
-            sampler=dict(suggestion.system_attrs),
+            sparsities=sparsities[group],
+            sampler=suggestion.system_attrs,
         )
 
     return make
@@ -166,6 +166,7 @@ def _task_maker(space: Space) -> Any:
 
 def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOptions) -> None:
     """One Tune run over all cells, whose own files nobody reads and which are removed afterwards."""
+    import ray
     from ray import tune
 
     from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
@@ -177,12 +178,11 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     scratch = options.storage / space.study / ".tune"
     LIVE[name] = conductor
     try:
-        trainable = tune.with_resources(
-            tune.with_parameters(Worker, storage=str(options.storage), rendezvous=Rendezvous.remote(expected)),
-            {"CPU": space.resources.cpus, "GPU": space.resources.gpus},
-        )
+        rendezvous = ray.remote(num_cpus=0)(Rendezvous).remote(expected)
+        worker = tune.with_parameters(Worker, storage=str(options.storage), rendezvous=rendezvous)
+        asked = {"CPU": space.resources.cpus, "GPU": space.resources.gpus}
         tune.Tuner(
-            trainable,
+            tune.with_resources(worker, asked),
             tune_config=tune.TuneConfig(
                 search_alg=ConductedSearcher(name),
                 num_samples=-1,
@@ -207,8 +207,3 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["task"]["trial"])
-
-
-def unfinished(searches: Sequence[CellSearch]) -> list[str]:
-    """The cells that still have trials to run."""
-    return [search.cell.id for search in searches if not search.done]

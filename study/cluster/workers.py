@@ -34,7 +34,6 @@ def unpack(plain: dict[str, Any]) -> Task:
     return Task(**(plain | {"setting": Setting(**plain["setting"]), "replicates": replicates}))
 
 
-@ray.remote(num_cpus=0)
 class Rendezvous:
     """Lets workers start their first trials together.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neglora.prerequisites import Setting
-from neglora.record import Record, cell_id
+from neglora.record import Record, cell_id, trial_id
 from neglora.trial import Task
-from study.cluster.conductor import Conductor, task_id
+from study.cluster.conductor import Conductor
 from study.dimensions import Choice, Dimension
 from study.ledger import Ledger, LedgerError
 from study.progress import StudyProgress
@@ -36,6 +36,10 @@ class Listener:
     def __init__(self) -> None:
         self.states: list[StudyProgress] = []
         self.records: list[Record] = []
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def trials(self, state: StudyProgress, record: Record | None = None) -> None:
         self.states.append(state)
@@ -53,7 +57,7 @@ def conduct(ledger: Ledger, cells: list[SmallCell], limit: int | None = None) ->
 
     def make(search: CellSearch, suggestion: Any) -> Task:
         return Task(
-            task_id(search, suggestion),
+            trial_id(search.cell.identity, suggestion.number),
             dict(search.cell.identity),
             suggestion.params,
             Setting("digits", "tinyvit_nano"),
@@ -65,9 +69,7 @@ def conduct(ledger: Ledger, cells: list[SmallCell], limit: int | None = None) ->
 
 
 def finished(task: Task) -> Record:
-    return Record(
-        task.trial, task.cell, task.params, "ok", metrics={"ua": 0.5, "gap": 0.1}, sampler=task.sampler or {}
-    )
+    return Record(task.trial, task.cell, task.params, "ok", metrics={"ua": 0.5, "gap": 0.1}, sampler=task.sampler or {})
 
 
 CELLS = [SmallCell("neggrad"), SmallCell("neglora")]
@@ -118,6 +120,20 @@ def test_it_goes_on_from_the_ledger(tmp_path):
                 assert task.trial not in done
                 conductor.complete(finished(task))
         assert len(ledger.records) == 12
+
+
+def test_an_exhausted_cell_says_so_and_its_total_shrinks(tmp_path):
+    small = SmallCell("neglora", trials=6, dimensions={"rank": Choice((1, 2, 3))})
+    with Ledger.open(tmp_path) as ledger:
+        conductor, listener = conduct(ledger, [small])
+        while not conductor.finished:
+            task = conductor.next()
+            if task:
+                conductor.complete(finished(task))
+        assert len(ledger.records) == 3
+        assert listener.said == [f"{small.id} ends early: all 3 configurations of the space were handed out"]
+        assert conductor.state().cells[0].total == 3
+        assert conductor.remaining == 0
 
 
 def test_the_limit_counts_what_is_out(tmp_path):
