@@ -154,4 +154,4 @@ def _has_autoscaler() -> bool:
 
     status = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
     report = json.loads(status).get("autoscaler_report") if status else None
-    return bool(report) and any(not _WATCHED_TYPE.fullmatch(name) for name in report["active_nodes"])
+    return report is not None and any(not _WATCHED_TYPE.fullmatch(name) for name in report.get("active_nodes") or ())
