@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from neglora.data import Batches
-from neglora.evaluation import infer, measure
+from neglora.evaluation import in_mode, infer, measure
 from neglora.methods import METHODS
 from neglora.models import family_of
 from neglora.record import Measured
@@ -33,7 +33,7 @@ def unlearn(model: nn.Module, forget: Images, *, method: str = "neglora", seed: 
         params: the method's parameters, such as `lr`, `epochs`, `rank`, `targets`; see `neglora list`.
 
     Returns:
-        The unlearned model, merged: same class, device, mode and trainable flags as the one given.
+        The unlearned model, merged: same class, device, modes and trainable flags as the one given.
 
     Raises:
         ValueError: unknown method or parameter, a value out of bounds, or a method that needs more than D_f.
@@ -54,14 +54,17 @@ def unlearn(model: nn.Module, forget: Images, *, method: str = "neglora", seed: 
         params = params | {"targets": family_of(model).default_targets}
     resolved = chosen.resolve(params)
     batches = _batches(forget, _device(model), resolved["batch_size"], seed)
-    mode = model.training
+    modes = {name: module.training for name, module in model.named_modules()}
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     with torch.inference_mode(False), torch.enable_grad():
-        copied = copy.deepcopy(model).requires_grad_(True)
+        # Setting the mode makes timm's attention forget the biases that it cached: with a graph they cannot be copied.
+        with in_mode(model, training=True):
+            copied = copy.deepcopy(model).requires_grad_(True)
         unlearned = chosen.unlearn(copied, params=resolved, masks={}, seed=seed, forget=batches).model
     for name, parameter in unlearned.named_parameters():
         parameter.requires_grad_(trainable[name])
-    unlearned.train(mode)
+    for name, module in unlearned.named_modules():
+        module.train(modes[name])
     return unlearned
 
 

@@ -64,6 +64,7 @@ def ascend(
         after_step: called after every step, such as to hold a pruning mask.
 
     Raises:
+        ValueError: an epoch had no batch.
         Diverged: a loss or weight is infinite or NaN. Checked at the end of each epoch, so that a GPU is not made to
             wait at every step; the step named is the first whose loss was not finite.
     """
@@ -82,6 +83,8 @@ def ascend(
             if after_step:
                 after_step()
             epoch.append(loss.detach())
+        if not epoch:
+            raise ValueError("the forget set gave no batch: it is empty, or can be iterated only once")
         measured = torch.stack(epoch).float().tolist()
         _check_finite(measured, parameters, len(losses))
         losses += measured

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,18 +47,28 @@ class DatasetOutputs:
     test: Outputs
 
 
-@torch.inference_mode()
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Put a model into one mode, and every module back into its own afterwards: they may differ from each other."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        # Through `train`, parents first: timm's attention forgets the biases that it cached when its mode is set.
+        for module, mode in modes:
+            module.train(mode)
+
+
+@torch.no_grad()
 def infer(model: nn.Module, batches: Batches) -> Outputs:
-    """One pass in evaluation mode; the model's mode is restored afterwards."""
-    was_training = model.training
-    model.eval()
+    """One pass in evaluation mode; the mode of every module is restored afterwards."""
     logits, labels = [], []
-    for inputs, batch_labels in batches:
-        logits.append(model(inputs).float())
-        labels.append(batch_labels)
-    model.train(was_training)
-    # Plain copies: inference tensors could not be used in a later computation of gradients.
-    return Outputs(torch.cat(logits).cpu().clone(), torch.cat(labels).cpu().clone())
+    with in_mode(model, training=False):
+        for inputs, batch_labels in batches:
+            logits.append(model(inputs).float())
+            labels.append(batch_labels)
+    return Outputs(torch.cat(logits).cpu(), torch.cat(labels).cpu())
 
 
 def infer_dataset(model: nn.Module, dataset: ImageDataset, batch_size: int) -> DatasetOutputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -23,7 +24,8 @@ class TensorBatches:
         images: uint8, `[n, channels, height, width]`.
         labels: int64, `[n]`.
         mean, std: per channel, of pixel values scaled to [0, 1].
-        batch_size: images in a batch; the last one may be smaller.
+        batch_size: images in a batch. The last one may be smaller, but a single image that would be left over joins the
+            batch before it: BatchNorm cannot train on one value per channel.
         generator: draws the order and the shifts; None keeps the order and shifts nothing.
         shift: largest shift in pixels, in both directions; what comes in at the border is black.
     """
@@ -50,14 +52,20 @@ class TensorBatches:
             1, -1, 1, 1
         )
 
+    def _starts(self) -> list[int]:
+        """Where in the order each batch begins."""
+        count = len(self.labels)
+        starts = list(range(0, count, self.batch_size))
+        return starts[:-1] if count > self.batch_size > 1 and count % self.batch_size == 1 else starts
+
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.labels)
         order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
-        for start in range(0, count, self.batch_size):
-            index = order[start : start + self.batch_size].to(self.images.device)
+        for start, end in pairwise([*self._starts(), count]):
+            index = order[start:end].to(self.images.device)
             images = self.images[index]
             if self.shift and self.generator is not None:
                 images = shifted(images, self.shift, self.generator)

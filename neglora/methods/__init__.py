@@ -2,7 +2,7 @@
 
 from neglora.methods import neggrad, neglora, partial_neggrad, retrain
 from neglora.methods.method import Method, Unlearned
-from neglora.methods.parameters import Parameter
+from neglora.parameters import Parameter
 
 METHODS: dict[str, Method] = {
     "retrain": retrain.METHOD,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from neglora.ascend import Ascent
-from neglora.methods.parameters import Parameter
+from neglora.parameters import Parameter
 from neglora.train import Epoch
 
 Need = Literal["forget", "retain"]
@@ -80,4 +80,4 @@ class Method:
                 problems.append(f"{name}: {problem}")
         if problems:
             raise ValueError("; ".join(problems))
-        return resolved
+        return {name: int(value) if known[name].kind == "int" else value for name, value in resolved.items()}

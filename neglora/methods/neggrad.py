@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from neglora.ascend import ascend
 from neglora.data import Batches
 from neglora.methods.method import Method, Unlearned
-from neglora.methods.parameters import ASCENT
+from neglora.parameters import PARAMETERS
 from neglora.prune import apply_masks, measured_sparsity
+from neglora.seeds import derive_seed
 
 
 def ascend_weights(
@@ -21,17 +23,21 @@ def ascend_weights(
     params: Mapping[str, Any],
     masks: Mapping[str, Tensor],
     layers: Sequence[str],
+    seed: int,
 ) -> Unlearned:
-    """Ascend on some of a model's own weights, holding the mask of a pruned base."""
-    ascent = ascend(
-        model,
-        forget,
-        parameters=parameters,
-        lr=params["lr"],
-        epochs=params["epochs"],
-        batchnorm=params["batchnorm"],
-        after_step=(lambda: apply_masks(model, masks)) if masks else None,
-    )
+    """Ascend on some of a model's own weights, holding the mask of a pruned base; `seed` fixes the model's dropout."""
+    device = parameters[0].device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "dropout"))
+        ascent = ascend(
+            model,
+            forget,
+            parameters=parameters,
+            lr=params["lr"],
+            epochs=params["epochs"],
+            batchnorm=params["batchnorm"],
+            after_step=(lambda: apply_masks(model, masks)) if masks else None,
+        )
     masked = {id(parameter): masks[name] for name, parameter in model.named_parameters() if name in masks}
     free = sum(int(masked[id(p)].sum()) if id(p) in masked else p.numel() for p in parameters)
     return Unlearned(model, free, ascent, measured_sparsity(model), tuple(layers))
@@ -41,7 +47,7 @@ def unlearn(
     model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
 ) -> Unlearned:
     """Ascend on every parameter. On a pruned base the pruned weights stay zero and are not counted as trainable."""
-    return ascend_weights(model, list(model.parameters()), forget, params, masks, ())
+    return ascend_weights(model, list(model.parameters()), forget, params, masks, (), seed)
 
 
-METHOD = Method("neggrad", "gradient ascent on all weights", ("forget",), ASCENT, unlearn)
+METHOD = Method("neggrad", "gradient ascent on all weights", ("forget",), PARAMETERS["neggrad"], unlearn)

@@ -15,8 +15,8 @@ from neglora.ascend import ascend
 from neglora.data import Batches
 from neglora.lora import adapter_parameters, inject, merge
 from neglora.methods.method import Method, Unlearned
-from neglora.methods.parameters import ADAPTER, ASCENT
 from neglora.models import match_targets
+from neglora.parameters import PARAMETERS
 from neglora.prune import measured_sparsity
 from neglora.seeds import derive_seed
 
@@ -67,5 +67,5 @@ def _base_sparsity(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:
 
 
 METHOD = Method(
-    "neglora", "gradient ascent on low-rank adapters, then merged", ("forget",), (*ASCENT, *ADAPTER), unlearn
+    "neglora", "gradient ascent on low-rank adapters, then merged", ("forget",), PARAMETERS["neglora"], unlearn
 )

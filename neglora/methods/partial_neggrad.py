@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from neglora.data import Batches
 from neglora.methods.method import Method, Unlearned
 from neglora.methods.neggrad import ascend_weights
-from neglora.methods.parameters import ASCENT
 from neglora.models import family_of, match_targets
+from neglora.parameters import PARAMETERS
 
 
 def unlearn(
@@ -27,9 +27,15 @@ def unlearn(
     model.requires_grad_(False)
     for parameter in chosen:
         parameter.requires_grad_(True)
-    unlearned = ascend_weights(model, chosen, forget, params, masks, layers)
+    unlearned = ascend_weights(model, chosen, forget, params, masks, layers, seed)
     model.requires_grad_(True)
     return unlearned
 
 
-METHOD = Method("partial_neggrad", "gradient ascent on the last layers' weights", ("forget",), ASCENT, unlearn)
+METHOD = Method(
+    "partial_neggrad",
+    "gradient ascent on the last layers' weights",
+    ("forget",),
+    PARAMETERS["partial_neggrad"],
+    unlearn,
+)

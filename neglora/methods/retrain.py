@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from neglora.data import Batches
 from neglora.methods.method import Method, Unlearned
+from neglora.parameters import PARAMETERS
 from neglora.train import train
 
 
@@ -34,4 +35,6 @@ def unlearn(
     return Unlearned(model, sum(parameter.numel() for parameter in model.parameters()), curve=tuple(curve))
 
 
-METHOD = Method("retrain", "fresh weights trained on the retained images", ("retain",), (), unlearn, "fresh")
+METHOD = Method(
+    "retrain", "fresh weights trained on the retained images", ("retain",), PARAMETERS["retrain"], unlearn, "fresh"
+)

@@ -39,10 +39,13 @@ def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     log_p = functional.log_softmax(logits.double(), 1)
     p = log_p.exp()
     rows = torch.arange(len(labels), device=labels.device)
-    # 1 - p_i is summed from the other classes' probabilities where p_i is large, so that log does not meet 0 early.
-    rest = (p.sum(1, keepdim=True) - p).clamp_min(torch.finfo(torch.float64).tiny)
-    terms = -p * rest.log()
-    terms[rows, labels] = -rest[rows, labels] * log_p[rows, labels]
+    # log(1 - p) of the likeliest class comes from the others' log-probabilities: computed as 1 - p, a p close to 1
+    # would leave 0.
+    top = log_p.argmax(1)
+    log_rest = torch.log1p(-p)
+    log_rest[rows, top] = log_p.index_put((rows, top), log_p.new_tensor(-torch.inf)).logsumexp(1)
+    terms = -p * log_rest
+    terms[rows, labels] = -log_rest[rows, labels].exp() * log_p[rows, labels]
     return terms.sum(1)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from timm.models.resnet import ResNet
 from timm.models.tiny_vit import TinyVit
@@ -41,12 +42,18 @@ GENERIC = Family("other", {}, _no_stages, _no_stages, partial="conv+head", defau
 
 
 def family_of(model: nn.Module) -> Family:
-    """The family whose layer names a model has; `GENERIC` (only `conv` and `head`) for one that is not known."""
+    """The family whose layer names a model has; `GENERIC` for one that is not known.
+
+    There only `conv` and `head` mean anything, and a model without convolutions, or without a linear layer, is trained
+    and adapted at the other.
+    """
     if isinstance(model, TinyVit):
         return tinyvit.FAMILY
     if isinstance(model, ResNet):
         return resnet.FAMILY
-    return GENERIC
+    layers = adaptable_layers(model)
+    kinds = "+".join(kind for kind in ("conv", "head") if _match_kind(GENERIC, layers, kind))
+    return replace(GENERIC, partial=kinds, default_targets=kinds) if kinds else GENERIC
 
 
 def adaptable_layers(model: nn.Module) -> dict[str, nn.Module]:

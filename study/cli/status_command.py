@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from neglora.record import cell_id
+    from study.asked import asked_trials
     from study.ledger import LOCK, LedgerError, read_ledger
     from study.lock import holder
     from study.progress import cells_table, summarize
@@ -23,17 +23,8 @@ def main(arguments: argparse.Namespace) -> int:
     study = read_study(arguments.study_dir)
     with user_errors(LedgerError):
         records = read_ledger(arguments.study_dir)
-    totals: dict[str, int] = {}
     try:
-        axes = study.get("axes") or {}
-        names = [(dataset, model) for dataset in study["datasets"] for model in study["models"]]
-        for dataset, model in names:
-            totals[cell_id({"dataset": dataset, "model": model, "method": "retrain"})] = 1
-        for dataset, model in names:
-            for method in study["methods"]:
-                for levels in _product(axes):
-                    cell = {"dataset": dataset, "model": model, "method": method} | levels
-                    totals[cell_id(cell)] = int(study["search"]["trials"])
+        totals = asked_trials(study)
     except (KeyError, TypeError) as error:
         raise UserError(f"{arguments.study_dir / 'study.yaml'} is not a study's space: {error!r}") from error
     console = Console()
@@ -46,10 +37,3 @@ def main(arguments: argparse.Namespace) -> int:
     if not running and any(cell.done < cell.total for cell in state.cells):
         console.print("The same `neglora run` command goes on with it.", markup=False)
     return 0
-
-
-def _product(axes: dict[str, list[object]]) -> list[dict[str, object]]:
-    points: list[dict[str, object]] = [{}]
-    for name, levels in axes.items():
-        points = [point | {name: level} for point in points for level in levels]
-    return points

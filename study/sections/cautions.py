@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-
+from study.asked import asked_trials
 from study.recommend import FORGOTTEN, candidates
 from study.sections.source import Group, Source
 
@@ -50,21 +49,14 @@ def _protocol(source: Source) -> list[str]:
 
 def _unfinished(source: Source) -> list[str]:
     """Cells with fewer trials than asked for, those that were not begun included."""
-    space = source.space
-    asked = (space.get("search") or {}).get("trials")
-    if not isinstance(asked, int):
-        return []
-    axes = space.get("axes") or {}
-    cells = list(
-        itertools.product(space.get("datasets", []), space.get("models", []), space.get("methods", {}), *axes.values())
-    )
+    asked = asked_trials(source.space)
     done = source.searched.drop_duplicates("trial").groupby("cell").size()
-    short = int((done < asked).sum()) + max(0, len(cells) - len(done))
+    short = sum(int(done.get(cell, 0)) < trials for cell, trials in asked.items() if not cell.endswith("-retrain"))
     if not short:
         return []
     return [
-        f"{short} of {max(len(cells), len(done))} cells have fewer than the {asked} trials asked for: the study is "
-        "unfinished, or a discrete space was exhausted."
+        f"{short} of {len(asked)} cells have fewer trials than asked for: the study is unfinished, or a discrete space "
+        "was exhausted."
     ]
 
 

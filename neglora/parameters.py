@@ -1,4 +1,4 @@
-"""A method's parameters: what each takes, within which bounds, and its default. Data only, no torch."""
+"""The methods' parameters: what each takes, within which bounds, and its default. Data only, no torch."""
 
 from __future__ import annotations
 
@@ -106,3 +106,11 @@ ADAPTER = (
         choices=("dense", "masked"),
     ),
 )
+
+#: By method, in the order in which cells and tables name them.
+PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "retrain": (),
+    "neggrad": ASCENT,
+    "partial_neggrad": ASCENT,
+    "neglora": (*ASCENT, *ADAPTER),
+}
