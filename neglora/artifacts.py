@@ -97,6 +97,9 @@ class ArtifactStore:
             found = self.get(kind, determines)
             if found:
                 return found
+            # What a maker that was killed left behind; nobody else makes this one now.
+            for leftover in self.root.glob(f".{key}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
             tensors, facts = make()
             self._write(key, kind, determines, tensors, facts)
             return _read(self.root / key)

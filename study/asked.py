@@ -24,7 +24,7 @@ def asked_trials(space: Mapping[str, Any]) -> dict[str, int]:
     for (dataset, model), method in itertools.product(pairs, space["methods"]):
         levels = {
             parameter.name: space["axes"][parameter.name]
-            for parameter in PARAMETERS[method]
+            for parameter in PARAMETERS.get(method, ())
             if parameter.name in (space.get("axes") or {})
         }
         for point in itertools.product(*levels.values()):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -80,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
             progress.close()
             console.print(
                 f"\nStopped. {len(ledger.records)} finished trials are in {study_dir / 'ledger.jsonl'}; "
-                f"the same command goes on from there:\n  neglora run {arguments.space}",
+                f"the same command goes on from there:\n  neglora {shlex.join(sys.argv[1:])}",
                 highlight=False,
                 soft_wrap=True,
             )

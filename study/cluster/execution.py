@@ -169,8 +169,9 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     import ray
     from ray import tune
 
+    from study.cluster.rendezvous import Rendezvous
     from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
-    from study.cluster.workers import Rendezvous, Worker
+    from study.cluster.workers import Worker
 
     name = f"{space.study}-{uuid.uuid4().hex[:8]}"
     expected = min(cluster.slots, conductor.remaining)

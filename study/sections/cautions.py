@@ -49,9 +49,9 @@ def _protocol(source: Source) -> list[str]:
 
 def _unfinished(source: Source) -> list[str]:
     """Cells with fewer trials than asked for, those that were not begun included."""
-    asked = asked_trials(source.space)
+    asked = {cell: trials for cell, trials in asked_trials(source.space).items() if not cell.endswith("-retrain")}
     done = source.searched.drop_duplicates("trial").groupby("cell").size()
-    short = sum(int(done.get(cell, 0)) < trials for cell, trials in asked.items() if not cell.endswith("-retrain"))
+    short = sum(int(done.get(cell, 0)) < trials for cell, trials in asked.items())
     if not short:
         return []
     return [

@@ -195,8 +195,8 @@ def test_cautions_about_the_protocol():
     assert "One seed only" in warned(clean, **several | {"replicates": {"forget": [1, 2], "seeds": [0]}})
     assert "One forgotten class only" in warned(clean, **several | {"replicates": {"forget": [1], "seeds": [0, 1]}})
     assert "Retrain is missing" in warned(clean[1:], **several)
-    assert "1 of 3 cells have fewer than the 1 trials" in warned(clean[:-1], **several)
-    assert "3 of 3 cells have fewer than the 2 trials" in warned(clean, **several | {"search": {"trials": 2}})
+    assert "1 of 3 cells have fewer trials than asked for" in warned(clean[:-1], **several)
+    assert "3 of 3 cells have fewer trials than asked for" in warned(clean, **several | {"search": {"trials": 2}})
 
 
 def test_cautions_about_outcomes():
