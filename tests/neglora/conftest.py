@@ -12,6 +12,7 @@ from neglora.artifacts import ArtifactStore
 from neglora.data import DATASETS, DatasetEntry, DatasetInfo, ImageDataset
 from neglora.data.digits import load
 from neglora.prerequisites import Setting, base_of, ensure, retrain_of
+from neglora.trial import Session
 
 #: A few seconds of training: enough to be better than chance, far from good.
 TRAINING = {"epochs": 3, "warmup_epochs": 1, "batch_size": 32, "recovery_epochs": 1}
@@ -61,3 +62,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory, setting: Setting, tiny: Im
     for wanted in (base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET)):
         ensure(wanted, store, tiny)
     return folder
+
+
+@pytest.fixture(scope="session")
+def session(storage: Path) -> Session:
+    """A warm worker, shared: trials leave it as it was."""
+    return Session(storage)

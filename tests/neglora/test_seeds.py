@@ -26,7 +26,7 @@ def test_nested_paths_do_not_run_together():
 
 def test_another_process_gets_the_same_seed_and_needs_no_torch():
     code = (
-        "import sys, neglora.objectives, neglora.record, neglora.provenance\n"
+        "import sys, neglora.objectives, neglora.record, neglora.provenance, neglora.parameters\n"
         "from neglora.seeds import derive_seed\n"
         "assert 'torch' not in sys.modules\n"
         "print(derive_seed(5, 'holdout', 0.5))"

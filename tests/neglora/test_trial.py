@@ -1,67 +1,20 @@
-import copy
-import logging
 from dataclasses import replace
 
 import pytest
 import torch
 
 from neglora import trial
-from neglora.artifacts import ArtifactStore
-from neglora.ascend import Diverged
 from neglora.data import split
 from neglora.evaluation import infer_dataset, measure
-from neglora.methods import METHODS, Method, Unlearned
 from neglora.objectives import GAP_METRICS, METRICS
-from neglora.parameters import ASCENT
-from neglora.prerequisites import base_of, ensure, retrain_of
-from neglora.record import Record, trial_id
-from neglora.trial import KEPT_MODELS, Session, Task, run_replicate, run_time_ratios, run_trial
+from neglora.prerequisites import base_of, retrain_of
+from neglora.record import Record
+from neglora.trial import Session, run_replicate, run_time_ratios, run_trial
 from tests.neglora.conftest import FORGET, SPARSITY
+from tests.neglora.tasks import neglora_task, retrain_task, task, without_clocks
 
-#: What differs from run to run, or says when.
-CLOCKS = {
-    "unlearn_seconds",
-    "evaluate_seconds",
-    "train_seconds",
-    "peak_memory_bytes",
-    "time",
-    *(name for name, metric in METRICS.items() if metric.timed),
-}
 EXTRA = {"mia_accuracy", "mia_auc", "mia_has_signal"}
 ATTACKS = {"mia_correctness", "mia_entropy", "mia_modified_entropy", "mia_full"}
-
-
-def task(setting, method="neglora", replicates=((FORGET, 0),), **params):
-    cell = {"dataset": "tiny", "model": "resnet_nano", "method": method}
-    return Task(
-        trial=trial_id(cell, 3),
-        cell=cell,
-        params=METHODS[method].resolve(params),
-        setting=setting,
-        replicates=replicates,
-        sampler={"generation": 1},
-    )
-
-
-def neglora_task(setting, **changes):
-    return task(setting, lr=1e-2, rank=4, targets="last.conv+head", **changes)
-
-
-def retrain_task(setting, replicates=((FORGET, 0),), sparsities=(0.0, SPARSITY)):
-    return replace(task(setting, "retrain", replicates), sparsities=sparsities)
-
-
-def without_clocks(value):
-    if isinstance(value, dict):
-        return {name: without_clocks(item) for name, item in value.items() if name not in CLOCKS}
-    if isinstance(value, list):
-        return [without_clocks(item) for item in value]
-    return value
-
-
-@pytest.fixture(scope="module")
-def session(storage):
-    return Session(storage)
 
 
 @pytest.fixture(scope="module")
@@ -205,17 +158,6 @@ def test_the_same_seeds_give_the_same_record(storage, setting, method):
     assert without_clocks(vars(first)) == without_clocks(vars(second))
 
 
-def test_a_trial_leaves_what_the_session_keeps(session, setting):
-    kept = session.get(base_of(setting, 0, 0.0))
-    before = {name: value.clone() for name, value in kept.model.state_dict().items()}
-    logits = session.outputs(kept, setting).train.logits.clone()
-    for method, params in (("neggrad", {}), ("partial_neggrad", {}), ("neglora", {"targets": "conv"})):
-        assert run_trial(session, task(setting, method, lr=1e-3, batchnorm="update", **params)).status == "ok"
-    assert all(torch.equal(value, before[name]) for name, value in kept.model.state_dict().items())
-    assert all(parameter.requires_grad for parameter in kept.model.parameters())
-    assert torch.equal(infer_dataset(kept.model, session.dataset(setting), 64).train.logits, logits)
-
-
 def test_retrains_record_has_the_bases(session, setting, record):
     retrain = run_trial(session, retrain_task(setting))
     assert retrain.status == "ok"
@@ -270,185 +212,3 @@ def test_without_a_holdout_the_report_repeats_the_selection(session, setting):
     assert {name: record.report[name] for name in record.metrics} == record.metrics
     counts = record.replicates[0]["details"]["counts"]
     assert counts["test"] == counts["test_report"]
-
-
-def test_a_real_divergence(session, setting):
-    record = run_trial(session, task(setting, "neggrad", lr=1e30, epochs=2))
-    assert record.status == "diverged"
-    assert "step" in record.reason
-    assert record.metrics == record.report == {}
-    [replicate] = record.replicates
-    assert replicate["status"] == "diverged"
-    assert replicate["details"]["step"] >= 1
-    assert replicate["cost"]["evaluate_seconds"] is None
-    assert Record.from_line(record.to_line()) == record
-
-
-@pytest.fixture
-def method(monkeypatch):
-    """Register a method for the length of a test: a function of the model and its keywords."""
-
-    def register(unlearn, needs=("forget",)):
-        monkeypatch.setitem(METHODS, "handmade", Method("handmade", "for a test", needs, ASCENT, unlearn))
-        return "handmade"
-
-    return register
-
-
-def test_a_replicate_that_diverges_makes_the_trial_diverged_and_the_others_are_kept(session, setting, method):
-    def unlearn(model, *, params, masks, seed, forget):
-        labels = {label for _, batch in forget for label in batch.tolist()}
-        if labels == {5}:
-            raise Diverged("the loss became inf", 7)
-        return Unlearned(model.eval(), 0)
-
-    replicates = ((FORGET, 0), (5, 0), (7, 0))
-    record = run_trial(session, task(setting, method(unlearn), replicates))
-    assert record.status == "diverged"
-    assert record.reason == "the loss became inf at step 7"
-    assert record.metrics == record.report == {}
-    assert [replicate["status"] for replicate in record.replicates] == ["ok", "diverged", "ok"]
-    assert record.replicates[0]["metrics"]["ua"] is not None
-    assert record.replicates[1]["details"] == {"step": 7}
-    assert Record.from_line(record.to_line()) == record
-
-
-def test_logits_that_are_not_finite_are_a_divergence(session, setting, method):
-    def unlearn(model, *, params, masks, seed, forget):
-        with torch.no_grad():
-            model.fc.bias[0] = float("inf")
-        return Unlearned(model.eval(), 0)
-
-    record = run_trial(session, task(setting, method(unlearn)))
-    assert record.status == "diverged"
-    assert "logits are not finite" in record.reason
-
-
-def test_a_collapsed_model_is_a_result(session, setting, method):
-    def unlearn(model, *, params, masks, seed, forget):
-        with torch.no_grad():
-            model.fc.weight.zero_()
-            model.fc.bias.zero_()
-            model.fc.bias[0] = 1e30
-        return Unlearned(model.eval(), 0)
-
-    record = run_trial(session, task(setting, method(unlearn)))
-    assert record.status == "ok"
-    assert record.metrics["ua"] == 1.0
-    assert record.metrics["ra"] < 0.2
-    assert record.metrics["mia_has_signal"] in (True, False)
-    assert Record.from_line(record.to_line()) == record
-
-
-def test_an_exception_makes_it_failed_and_the_worker_goes_on(session, setting, method, caplog):
-    def unlearn(model, *, params, masks, seed, forget):
-        raise ZeroDivisionError("of a test")
-
-    with caplog.at_level(logging.CRITICAL):
-        record = run_trial(session, task(setting, method(unlearn)))
-    assert record.status == "failed"
-    assert record.reason == "ZeroDivisionError: of a test"
-    assert record.metrics == {}
-    assert Record.from_line(record.to_line()) == record
-    assert run_trial(session, neglora_task(setting)).status == "ok"
-
-
-def test_what_ran_before_a_failure_is_kept(session, setting):
-    record = run_trial(session, neglora_task(setting, replicates=((FORGET, 0), (FORGET, 99))))
-    assert record.status == "failed"
-    assert "'tiny resnet_nano base seed 99' is missing" in record.reason
-    assert [replicate["status"] for replicate in record.replicates] == ["ok"]
-    missing = run_trial(session, retrain_task(setting, replicates=((5, 0),)))
-    assert missing.status == "failed"
-    assert "without 5" in missing.reason
-
-
-@pytest.mark.parametrize("needs", [("forget",), ("retain",), ("forget", "retain"), ()])
-def test_a_method_gets_what_it_declares_and_nothing_else(session, setting, tiny, method, needs):
-    seen = {}
-
-    def unlearn(model, *, params, masks, seed, **data):
-        seen.update(data)
-        return Unlearned(model.eval(), 0)
-
-    run_replicate(session, setting, method(unlearn, needs), METHODS["handmade"].resolve({}), FORGET, 0)
-    assert set(seen) == set(needs)
-    for need, batches in seen.items():
-        labels = torch.cat([labels for _, labels in batches])
-        is_forget = tiny.train_labels == FORGET
-        expected = tiny.train_labels[is_forget if need == "forget" else ~is_forget]
-        assert torch.equal(labels.sort().values, expected.sort().values)
-
-
-def test_a_method_may_spoil_the_model_it_gets(session, setting, method):
-    """It is handed a copy, with the masks of the sparse base."""
-    handed = []
-
-    def unlearn(model, *, params, masks, seed, forget):
-        handed.append((copy.deepcopy(model.state_dict()), set(masks)))
-        for parameter in model.parameters():
-            parameter.data.zero_()
-        return Unlearned(model.eval(), 0)
-
-    run = task(setting, method(unlearn), sparsity=SPARSITY)
-    for _ in range(2):
-        assert run_trial(session, run).status == "ok"
-    (first, masks), (second, _) = handed
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert masks == set(session.get(base_of(setting, 0, SPARSITY)).masks) != set()
-
-
-def test_the_seed_and_the_data_order_are_the_replicates(session, setting, method, monkeypatch):
-    orders = []
-
-    def unlearn(model, *, params, masks, seed, forget):
-        orders.append((seed, [inputs.sum().item() for inputs, _ in forget]))
-        return Unlearned(model.eval(), 0)
-
-    base = session.get(base_of(setting, 0, 0.0))
-    monkeypatch.setattr(session, "get", lambda wanted: base)
-    name, params = method(unlearn), METHODS["handmade"].resolve({"batch_size": 4})
-    for seed in (0, 0, 1):
-        run_replicate(session, setting, name, params, FORGET, seed)
-    first, again, other = orders
-    assert first == again
-    assert (first[0], other[0]) == (0, 1)
-    assert first[1] != other[1]
-
-
-def test_each_model_is_inferred_once(storage, setting, monkeypatch):
-    inferred = []
-    infer = trial.infer_dataset
-
-    def counted(model, dataset, batch_size):
-        inferred.append(model)
-        return infer(model, dataset, batch_size)
-
-    monkeypatch.setattr(trial, "infer_dataset", counted)
-    session = Session(storage)
-    for _ in range(3):
-        run_trial(session, neglora_task(setting))
-    run_trial(session, retrain_task(setting, sparsities=(0.0,)))
-    assert len(inferred) == 2 + 3, "base and Retrain once, and every trial's own model"
-
-
-def test_a_session_keeps_so_many_models_and_no_more(storage, setting, tiny, monkeypatch):
-    monkeypatch.setattr(trial, "KEPT_MODELS", 2)
-    assert KEPT_MODELS >= 2
-    session = Session(storage)
-    wanted = [base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET)]
-    dense, sparse = (session.get(one) for one in wanted[:2])
-    assert session.get(wanted[0]) is dense, "used again, so that the sparse one is older"
-    session.get(wanted[2])
-    assert session.get(wanted[0]) is dense
-    assert session.get(wanted[1]) is not sparse
-
-
-def test_what_is_made_later_is_found(setting, tiny, tmp_path):
-    session = Session(tmp_path)
-    quick = replace(setting, training=setting.training | {"epochs": 1})
-    wanted = base_of(quick, 0, 0.0)
-    with pytest.raises(LookupError, match="missing"):
-        session.get(wanted)
-    ensure(wanted, ArtifactStore(tmp_path / "artifacts"), tiny)
-    assert session.get(wanted).artifact.facts["epochs"] == 1

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from neglora.methods import METHODS, Parameter
+from neglora.methods import METHODS
+from neglora.parameters import PARAMETERS, Parameter
 
 NAMES = {
     "retrain": set(),
@@ -48,29 +49,30 @@ BAD = {
     "merge": ["sparse", None],
 }
 
-PARAMETERS = {parameter.name: parameter for method in METHODS.values() for parameter in method.parameters}
+BY_NAME = {parameter.name: parameter for parameters in PARAMETERS.values() for parameter in parameters}
 
 
 def test_every_method_takes_its_parameters():
-    assert {name: {parameter.name for parameter in method.parameters} for name, method in METHODS.items()} == NAMES
-    assert set(GOOD) == set(BAD) == set(PARAMETERS)
+    assert {name: {parameter.name for parameter in taken} for name, taken in PARAMETERS.items()} == NAMES
+    assert {name: method.parameters for name, method in METHODS.items()} == PARAMETERS
+    assert set(GOOD) == set(BAD) == set(BY_NAME)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
 def test_good_values(name, value):
-    assert PARAMETERS[name].problem(value) is None
+    assert BY_NAME[name].problem(value) is None
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_bad_values_say_what_was_expected_and_what_came(name, value):
-    problem = PARAMETERS[name].problem(value)
-    assert problem == f"expected {PARAMETERS[name].expected}, got {value!r}"
+    problem = BY_NAME[name].problem(value)
+    assert problem == f"expected {BY_NAME[name].expected}, got {value!r}"
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", BY_NAME)
 def test_defaults_are_good(name):
-    assert PARAMETERS[name].problem(PARAMETERS[name].default) is None
-    assert PARAMETERS[name].about
+    assert BY_NAME[name].problem(BY_NAME[name].default) is None
+    assert BY_NAME[name].about
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_defaults_are_good(name):
     ],
 )
 def test_bounds_in_words(name, expected):
-    assert PARAMETERS[name].expected == expected
+    assert BY_NAME[name].expected == expected
 
 
 def test_other_bounds_in_words():
@@ -94,7 +96,7 @@ def test_other_bounds_in_words():
 
 def test_resolving_fills_in_defaults():
     resolved = METHODS["neglora"].resolve({"rank": 4})
-    assert resolved == {name: p.default for name, p in PARAMETERS.items()} | {"rank": 4}
+    assert resolved == {name: p.default for name, p in BY_NAME.items()} | {"rank": 4}
     assert METHODS["retrain"].resolve({}) == {}
 
 
