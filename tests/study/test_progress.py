@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+
+import handmade
+import pytest
+from rich.console import Console
+
+from neglora.record import Record
+from study.progress import (
+    LiveProgress,
+    PlainProgress,
+    StudyProgress,
+    cell_progress,
+    cells_table,
+    choose_progress,
+    duration,
+    nearest,
+    summarize,
+)
+
+
+def console(width: int = 80, *, terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+
+
+def written(target: Console) -> str:
+    return target.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_durations_in_words(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_nearest_trial_has_the_smallest_gap_and_is_finished():
+    records = [
+        Record("c-0000", {}, {}, "ok", metrics={"gap": 0.2, "ua": 0.5}),
+        Record("c-0001", {}, {}, "ok", metrics={"gap": 0.1, "ua": 0.9}),
+        Record("c-0002", {}, {}, "diverged", reason="the loss became inf at step 1"),
+        Record("c-0003", {}, {}, "ok", metrics={"gap": None, "ua": 1.0}),
+    ]
+    assert nearest(records) == {"gap": 0.1, "ua": 0.9}
+    assert nearest(records[2:]) is None
+
+
+def test_cells_without_records_are_listed_with_what_was_asked():
+    state = summarize([handmade.record(0, method="neglora")], {"digits-tinyvit_nano-neglora": 4, "other": 2})
+    assert [(cell.name, cell.done, cell.total) for cell in state.cells] == [
+        ("digits-tinyvit_nano-neglora", 1, 4),
+        ("other", 0, 2),
+    ]
+
+
+def test_the_table_fits_80_columns():
+    name = "imagenet100-tinyvit_21m-partial_neggrad-epochs=2-sparsity=0.95"
+    target = console(80)
+    target.print(cells_table(StudyProgress((cell_progress(name, [], 16, running=2),), 125.0), 80))
+    lines = written(target).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "0/16" in lines[1]
+    assert "about 2 min 05 s left" in lines[-1]
+
+
+def test_plain_lines_name_trial_outcome_and_time_left():
+    target = console(200)
+    progress = PlainProgress(target)
+    progress.preparation(3, 2)
+    progress.preparing("base", 1, 15)
+    progress.preparing("base", 2, 15)
+    progress.prepared("base")
+    diverged = Record("c-0001", {}, {}, "diverged", reason="the loss became inf at step 1")
+    progress.trials(StudyProgress((cell_progress("c", [diverged], 4),), 30.0), diverged)
+    assert written(target).splitlines() == [
+        "Base models and Retrain: 1 there, 2 to make",
+        "  base: epoch 1 of 15",
+        "  base: ready",
+        "  [1/4, 30 s left] c-0001: diverged: the loss became inf at step 1",
+    ]
+
+
+def test_a_terminal_gets_the_live_display_unless_ci_is_set(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    target = console(100, terminal=True)
+    live = choose_progress(target)
+    assert isinstance(live, LiveProgress)
+    live.preparing("base", 3, 15)
+    live.trials(StudyProgress((cell_progress("digits-neglora", [], 16),), None))
+    live.close()
+    assert "digits-neglora" in written(target)
+    monkeypatch.setenv("CI", "true")
+    assert isinstance(choose_progress(target), PlainProgress)
+    assert isinstance(choose_progress(console()), PlainProgress)
