@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from neglora.record import configuration_key
-from study.ledger import read_ledger
+from study.cli import main
+from study.ledger import Ledger, read_ledger
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -86,10 +87,15 @@ def outcome(storage: Path) -> dict[str, object]:
     return found
 
 
-def start(space: Path, storage: Path) -> subprocess.Popen[bytes]:
+def start(space: Path, storage: Path, *options: str) -> subprocess.Popen[bytes]:
     log = (storage.parent / f"{storage.name}.log").open("ab")
     return subprocess.Popen(
-        command(space, storage), cwd=space.parent, env=environment(), stdout=log, stderr=log, start_new_session=True
+        command(space, storage, *options),
+        cwd=space.parent,
+        env=environment(),
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
 
 
@@ -134,17 +140,7 @@ def test_a_study_runs_through_and_leaves_its_files(finished):
     assert len(configurations) == len(set(configurations))
 
 
-def test_one_worker_gives_the_same_ledger_as_two(finished):
-    folder, _ = finished
-    one = folder / "one"
-    one.mkdir()
-    (one / "artifacts").symlink_to(folder / "two" / "artifacts")
-    result = run(folder / "tiny.yaml", one, "--workers", "1")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert outcome(one) == outcome(folder / "two")
-
-
-def test_ctrl_c_then_kill_then_the_same_command_again_gives_the_same_ledger(finished):
+def test_ctrl_c_then_a_kill_and_one_worker_instead_of_two_give_the_same_ledger(finished):
     folder, _ = finished
     storage = folder / "killed"
     storage.mkdir()
@@ -160,38 +156,53 @@ def test_ctrl_c_then_kill_then_the_same_command_again_gives_the_same_ledger(fini
     assert "Traceback" not in log
     assert all(record.status == "ok" for record in read_ledger(storage / "tiny"))
 
-    process = start(folder / "tiny.yaml", storage)
+    process = start(folder / "tiny.yaml", storage, "--workers", "1")
     wait_for_lines(process, ledger, 5)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=60)
 
-    result = run(folder / "tiny.yaml", storage)
+    result = run(folder / "tiny.yaml", storage, "--workers", "1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert outcome(storage) == outcome(folder / "two")
 
 
-def test_a_finished_study_is_not_run_again(finished):
+def test_a_finished_study_is_not_run_again(finished, monkeypatch, capsys):
     folder, _ = finished
+    monkeypatch.chdir(folder)
     before = (folder / "two" / "tiny" / "ledger.jsonl").read_bytes()
-    result = run(folder / "tiny.yaml", folder / "two")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "nothing to run" in result.stdout
+    assert main(["run", "tiny.yaml", "--storage", "two"]) == 0
+    assert "nothing to run" in capsys.readouterr().out
     assert (folder / "two" / "tiny" / "ledger.jsonl").read_bytes() == before
 
 
-def test_another_space_under_the_same_name_is_refused_with_what_differs(finished, tmp_path):
+def test_another_space_under_the_same_name_is_refused_with_what_differs(finished, tmp_path, capsys):
     folder, _ = finished
     space = write_space(tmp_path, selection={"holdout": 0.25})
-    result = run(space, folder / "two")
-    assert result.returncode == 2
-    assert "selection.holdout" in result.stderr
-    assert "--fresh" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert main(["run", str(space), "--storage", str(folder / "two")]) == 2
+    told = capsys.readouterr().err
+    assert "selection.holdout" in told
+    assert "--fresh" in told
 
 
-def test_resources_that_the_machine_does_not_have_are_refused(finished, tmp_path):
-    space = write_space(tmp_path, resources={"cpus": 1, "gpus": 1})
-    result = run(space, tmp_path / "runs")
+def test_a_study_that_is_being_written_is_refused_with_who_holds_it(finished, capsys):
+    folder, _ = finished
+    with Ledger.open(folder / "two" / "tiny"):
+        assert main(["run", str(folder / "tiny.yaml"), "--storage", str(folder / "two")]) == 2
+    assert str(os.getpid()) in capsys.readouterr().err
+
+
+def test_fresh_sets_the_earlier_study_aside(tmp_path, capsys):
+    earlier = tmp_path / "runs" / "tiny"
+    earlier.mkdir(parents=True)
+    (earlier / "ledger.jsonl").write_text("")
+    space = write_space(tmp_path, resources={"cpus": 4096})
+    assert main(["run", str(space), "--storage", str(tmp_path / "runs"), "--fresh"]) == 2
+    assert "asks for 4096 CPUs" in capsys.readouterr().err
+    assert len(list((tmp_path / "runs").glob("tiny.*/ledger.jsonl"))) == 1
+
+
+def test_resources_that_no_node_has_are_refused(tmp_path):
+    result = run(write_space(tmp_path, resources={"cpus": 1, "gpus": 1}), tmp_path / "runs")
     assert result.returncode == 2
     assert "no node of the cluster has" in result.stderr
     assert "Traceback" not in result.stderr
