@@ -29,11 +29,6 @@ def use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def default_threads() -> int:
-    """Threads of a task where nothing is said: 1, as in a study with `resources: {cpus: 1}`."""
-    return 1
-
-
 def cpu_model() -> str | None:
     """The processor's name, where the system tells it."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -268,8 +268,3 @@ def needed(setting: Setting, *, forgets: list[int], seeds: list[int], sparsities
     """Everything that the trials of one dataset and model start from or are compared with."""
     bases = [base_of(setting, seed, sparsity) for seed in seeds for sparsity in sorted({0.0, *sparsities})]
     return bases + [retrain_of(setting, seed, forget) for seed in seeds for forget in forgets]
-
-
-def setting_from(plain: Mapping[str, Any]) -> Setting:
-    """A setting from plain data, such as crossed a process boundary."""
-    return Setting(**plain)

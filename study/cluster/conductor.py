@@ -66,7 +66,6 @@ class Conductor:
                 self._turn = place + 1
                 task = self.make_task(search, suggestion)
                 self._out[task.trial] = (search, task)
-                self._started = self._started or time.monotonic()
                 return task
             unfinished = unfinished or isinstance(suggestion, Waiting)
             if isinstance(suggestion, Finished) and suggestion.exhausted and search.cell.id not in self._exhausted:
@@ -83,6 +82,8 @@ class Conductor:
     def started(self, trial: str) -> None:
         """A worker took the trial."""
         self._running.add(trial)
+        # From here, so that the workers' own start does not count as pace.
+        self._started = self._started or time.monotonic()
         self.progress.trials(self.state())
 
     def complete(self, record: Record) -> None:

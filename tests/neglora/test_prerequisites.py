@@ -21,7 +21,6 @@ from neglora.prerequisites import (
     load_model,
     needed,
     retrain_of,
-    setting_from,
 )
 from neglora.prune import measured_sparsity
 from tests.neglora.conftest import FORGET, SPARSITY
@@ -229,7 +228,7 @@ def test_titles_and_needs():
 
 
 def test_a_setting_survives_plain_data(setting):
-    assert setting_from(asdict(setting)) == setting
+    assert Setting(**asdict(setting)) == setting
 
 
 def test_what_is_absent_is_not_found(quick, tiny, tmp_path):
