@@ -15,7 +15,7 @@ def test_the_device_and_its_name():
     assert device_name(CPU) == "cpu"
 
 
-def test_threads_are_set_and_default_to_one():
+def test_threads_are_set():
     use_threads(2)
     assert torch.get_num_threads() == 2
     use_threads(1)
