@@ -81,8 +81,8 @@ def main(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             progress.close()
             console.print(
-                f"\nStopped. {len(ledger.records)} finished trials are in {study_dir / 'ledger.jsonl'}; "
-                f"the same command goes on from there:\n  neglora {shlex.join(sys.argv[1:])}",
+                f"\nStopped: {len(ledger.records)} finished trials are in\n  {study_dir / 'ledger.jsonl'}\n"
+                f"and the same command goes on from there:\n  neglora {shlex.join(sys.argv[1:])}",
                 highlight=False,
                 soft_wrap=True,
             )
