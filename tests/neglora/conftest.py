@@ -30,9 +30,9 @@ def digits() -> ImageDataset:
     return load()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tiny(digits: ImageDataset) -> Iterator[ImageDataset]:
-    """The first 240 training and 120 test images of the digits, in the registry for the length of the session."""
+    """The first 240 training and 120 test images of the digits, in the registry while this package's tests run."""
     dataset = ImageDataset(
         info=DatasetInfo("tiny", digits.info.classes, digits.info.image_size, digits.info.channels),
         train_images=digits.train_images[:240],
@@ -48,12 +48,12 @@ def tiny(digits: ImageDataset) -> Iterator[ImageDataset]:
         yield dataset
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def setting(tiny: ImageDataset) -> Setting:
     return Setting(dataset="tiny", model="resnet_nano", training=TRAINING, holdout=0.5)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def storage(tmp_path_factory: pytest.TempPathFactory, setting: Setting, tiny: ImageDataset) -> Path:
     """A storage with a base, a sparse base and Retrain of seed 0. Tests read it and add nothing."""
     torch.set_num_threads(1)
@@ -64,7 +64,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory, setting: Setting, tiny: Im
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(storage: Path) -> Session:
     """A warm worker, shared: trials leave it as it was."""
     return Session(storage)
