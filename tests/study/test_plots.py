@@ -159,4 +159,5 @@ def test_figures_are_strict_json():
 
     records = [handmade.record(0, metrics=V(mia=None)), *handmade.searched(4)]
     for metric in AGAINST:
-        json.loads(tradeoff_figure(info_of(records, metric)).to_json(), parse_constant=refuse)
+        drawn = json.loads(tradeoff_figure(info_of(records, metric)).to_json(), parse_constant=refuse)
+        assert drawn["data"]

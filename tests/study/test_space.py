@@ -390,7 +390,7 @@ def test_defaults() -> None:
     ],
 )
 def test_what_is_accepted(changes: dict[str, Any]) -> None:
-    parse_space(text(**changes), "a.yaml")
+    assert parse_space(text(**changes), "a.yaml").cells()
     jsonschema.validate(MINIMAL | changes, space_schema())
 
 
