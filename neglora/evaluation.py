@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neglora.data import Batches, ImageDataset, Splits, TensorBatches
+from neglora.data import Batches, ImageDataset, Splits
 from neglora.metrics import (
     FEATURES,
     MembershipAttack,
@@ -73,13 +73,8 @@ def infer(model: nn.Module, batches: Batches) -> Outputs:
 
 def infer_dataset(model: nn.Module, dataset: ImageDataset, batch_size: int) -> DatasetOutputs:
     """Logits for the whole dataset, in its own order, without augmentation."""
-
-    def batches(images: Tensor, labels: Tensor) -> TensorBatches:
-        return TensorBatches(images, labels, mean=dataset.mean, std=dataset.std, batch_size=batch_size)
-
     return DatasetOutputs(
-        infer(model, batches(dataset.train_images, dataset.train_labels)),
-        infer(model, batches(dataset.test_images, dataset.test_labels)),
+        infer(model, dataset.train(batch_size=batch_size)), infer(model, dataset.test(batch_size=batch_size))
     )
 
 
@@ -155,7 +150,7 @@ class Evaluation:
 
 
 def evaluate_outputs(outputs: DatasetOutputs, splits: Splits, *, seed: int, attacks: Attacks) -> Evaluation:
-    """Measure logits of the whole dataset on the splits of one forget class.
+    """Measure logits of the whole dataset on the splits of one forget set.
 
     UA and RA come from D_f and D_r and are the same in both halves; TA and the attack's non-members differ.
     """

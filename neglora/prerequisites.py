@@ -4,39 +4,56 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from neglora.artifacts import Artifact, ArtifactStore
-from neglora.data import DATASETS, ImageDataset, TensorBatches, forget_class, split
+from neglora.data import (
+    Augmentation,
+    DataError,
+    DataOptions,
+    DatasetEntry,
+    DatasetInfo,
+    ForgetSet,
+    ImageDataset,
+    TrainingBatches,
+    dataset_names,
+    find_dataset,
+    split,
+)
 from neglora.evaluation import infer
 from neglora.hardware import choose_device, cpu_model, device_name, use_threads
 from neglora.methods import METHODS
 from neglora.metrics import accuracy
 from neglora.models import build_model
 from neglora.prune import apply_masks, measured_sparsity, prune
+from neglora.record import forget_title
 from neglora.seeds import derive_seed
-from neglora.train import RECIPES, Epoch, Recipe, train
+from neglora.train import Epoch, Recipe, recipe_of, train
 
 #: Raised when the code makes another model from the same settings, so that older artifacts are not taken for it.
-VERSION = 1
+VERSION = 2
 
 MASK = "mask:"
+#: The keys of `training` that change the augmentation; the dataset's own is part of its definition.
+AUGMENTED = Augmentation.names()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The surroundings of a trial: everything but method, parameters, forget class and seed. Plain JSON data.
+    """The surroundings of a trial: everything but method, parameters, forget set and seed. Plain JSON data.
 
     Attributes:
-        dataset, model: keys of the registries.
-        data_root: folder of datasets that are read from disk; None for the embedded ones.
-        training: changes to the model's recipe, by field name.
+        dataset, model: names that `find_dataset` and `find_model` know.
+        data: how datasets are read from disk.
+        architecture: options of models, by name (`neglora.models.OPTIONS`).
+        weights: file of trained weights that studies start from instead of training a base; `pretrained` for timm's,
+            from which base and Retrain are trained on; None for neither.
+        training: changes to the model's recipe and to the dataset's augmentation, by field name.
         holdout, split_seed: of the test images' two halves.
         batch_size: images in an evaluation batch.
         attacks: `confidence` or `all`, for the report half.
@@ -45,7 +62,9 @@ class Setting:
 
     dataset: str
     model: str
-    data_root: str | None = None
+    data: DataOptions = DataOptions()
+    architecture: dict[str, str] = field(default_factory=dict)
+    weights: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
     holdout: float = 0.0
     split_seed: int = 0
@@ -53,12 +72,42 @@ class Setting:
     attacks: Literal["confidence", "all"] = "all"
     threads: int = 1
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Setting:
+        """From the plain data that `dataclasses.asdict` gives, as JSON may have rewritten it."""
+        return cls(**{**plain, "data": DataOptions.of(plain["data"])})
+
     @property
     def recipe(self) -> Recipe:
-        return RECIPES[self.model].changed(self.training)
+        own = {field.name for field in fields(Recipe)}
+        changes = {name: value for name, value in self.training.items() if name in own}
+        return recipe_of(self.model).changed(changes)
+
+    def augmentation(self, dataset: ImageDataset) -> Augmentation:
+        """How training images are varied: as the dataset has it, with this setting's changes."""
+        return dataset.augmentation.changed(self.training)
+
+    @property
+    def _entry(self) -> DatasetEntry:
+        entry = find_dataset(self.dataset)
+        if entry is None:
+            raise DataError(f"unknown dataset {self.dataset!r}; datasets are {', '.join(dataset_names())}")
+        return entry
+
+    def dataset_info(self) -> DatasetInfo:
+        """What is known of the dataset before it is loaded.
+
+        Raises:
+            DataError: the dataset is unknown, or even that needs files that are missing.
+        """
+        return self._entry.info(self.data)
 
     def load_dataset(self) -> ImageDataset:
-        return DATASETS[self.dataset].load(Path(self.data_root) if self.data_root else None)
+        """
+        Raises:
+            DataError: the dataset is unknown, missing or damaged.
+        """
+        return self._entry.load(self.data)
 
 
 @dataclass(frozen=True)
@@ -70,14 +119,14 @@ class Prerequisite:
         setting: the surroundings.
         seed: fixes initialization and order of the data.
         sparsity: of a `sparse` one, in (0, 1).
-        forget: class index, of a `retrain` one.
+        forget: of a `retrain` one.
     """
 
     kind: Literal["base", "sparse", "retrain"]
     setting: Setting
     seed: int
     sparsity: float = 0.0
-    forget: int | None = None
+    forget: ForgetSet | None = None
 
     @property
     def needs(self) -> Prerequisite | None:
@@ -87,8 +136,20 @@ class Prerequisite:
     @property
     def title(self) -> str:
         """What progress calls it."""
-        extra = {"base": "", "sparse": f" {self.sparsity:g}", "retrain": f" without {self.forget}"}[self.kind]
+        extra = {"base": "", "sparse": f" {self.sparsity:g}", "retrain": f" without {self._forgotten}"}[self.kind]
         return f"{self.setting.dataset} {self.setting.model} {self.kind}{extra} seed {self.seed}"
+
+    @property
+    def _forgotten(self) -> str:
+        return forget_title(self.forget.plain) if self.forget else "nothing"
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Prerequisite:
+        """From the plain data that `dataclasses.asdict` gives, as JSON may have rewritten it."""
+        forget = plain["forget"]
+        if forget is not None:
+            forget = ForgetSet(tuple(forget["classes"]), forget["share"], forget["seed"])
+        return cls(**{**plain, "setting": Setting.of(plain["setting"]), "forget": forget})
 
     def determines(self, fingerprint: str) -> dict[str, Any]:
         """Everything that determines the weights."""
@@ -100,10 +161,12 @@ class Prerequisite:
             "kind": self.kind,
             "data": fingerprint,
             "model": self.setting.model,
+            "architecture": self.setting.architecture,
             "recipe": recipe,
+            "augmentation": {name: value for name, value in self.setting.training.items() if name in AUGMENTED},
             "seed": self.seed,
             "sparsity": self.sparsity,
-            "forget": self.forget,
+            "forget": self.forget.plain if self.forget else None,
         }
 
 
@@ -112,8 +175,8 @@ def base_of(setting: Setting, seed: int, sparsity: float) -> Prerequisite:
     return Prerequisite("sparse" if sparsity > 0 else "base", setting, seed, sparsity)
 
 
-def retrain_of(setting: Setting, seed: int, forget: int) -> Prerequisite:
-    """Retrain for one forget class."""
+def retrain_of(setting: Setting, seed: int, forget: ForgetSet) -> Prerequisite:
+    """Retrain for one forget set."""
     return Prerequisite("retrain", setting, seed, forget=forget)
 
 
@@ -149,7 +212,7 @@ def load_model(artifact: Artifact, setting: Setting, dataset: ImageDataset) -> t
     model = _fresh(setting, dataset, seed=0)
     weights = {name: tensor for name, tensor in artifact.tensors.items() if not name.startswith(MASK)}
     model.load_state_dict(weights)
-    device = dataset.train_images.device
+    device = dataset.device
     masks = {
         name.removeprefix(MASK): tensor.to(device) for name, tensor in artifact.tensors.items() if name.startswith(MASK)
     }
@@ -164,19 +227,15 @@ def _fresh(setting: Setting, dataset: ImageDataset, seed: int) -> nn.Module:
         image_size=info.image_size,
         channels=info.channels,
         seed=seed,
-    ).to(dataset.train_images.device)
+        options=setting.architecture,
+    ).to(dataset.device)
 
 
-def _training_batches(dataset: ImageDataset, index: Tensor, recipe: Recipe, seed: int) -> TensorBatches:
-    return TensorBatches(
-        dataset.train_images[index],
-        dataset.train_labels[index],
-        mean=dataset.mean,
-        std=dataset.std,
-        batch_size=recipe.batch_size,
-        generator=torch.Generator().manual_seed(seed),
-        shift=recipe.shift,
-    )
+def _training_batches(
+    setting: Setting, dataset: ImageDataset, index: Tensor, recipe: Recipe, seed: int
+) -> TrainingBatches:
+    augmentation = setting.augmentation(dataset)
+    return dataset.augmented(index, batch_size=recipe.batch_size, seed=seed, augmentation=augmentation)
 
 
 def _make_base(
@@ -185,8 +244,8 @@ def _make_base(
     recipe = wanted.setting.recipe
     model = _fresh(wanted.setting, dataset, derive_seed(wanted.seed, "base", "weights"))
     everything = torch.arange(len(dataset.train_labels))
-    batches = _training_batches(dataset, everything, recipe, derive_seed(wanted.seed, "base", "order"))
-    curve = train(model, batches, recipe, steps_per_epoch=len(batches), on_epoch=_told(on_epoch, recipe))
+    batches = _training_batches(wanted.setting, dataset, everything, recipe, derive_seed(wanted.seed, "base", "order"))
+    curve = train(model, batches, recipe, on_epoch=_told(on_epoch, recipe))
     return dict(model.state_dict()), _facts(model, dataset, curve, wanted)
 
 
@@ -199,12 +258,13 @@ def _make_sparse(
     model, _ = load_model(dense, wanted.setting, dataset)
     masks = prune(model, wanted.sparsity, recipe.pruning)
     everything = torch.arange(len(dataset.train_labels))
-    batches = _training_batches(dataset, everything, recovery, derive_seed(wanted.seed, "sparse", wanted.sparsity))
+    batches = _training_batches(
+        wanted.setting, dataset, everything, recovery, derive_seed(wanted.seed, "sparse", wanted.sparsity)
+    )
     curve = train(
         model,
         batches,
         recovery,
-        steps_per_epoch=len(batches),
         after_step=lambda: apply_masks(model, masks),
         on_epoch=_told(on_epoch, recovery),
     )
@@ -216,14 +276,14 @@ def _make_retrain(
     wanted: Prerequisite, store: ArtifactStore, dataset: ImageDataset, on_epoch: OnEpoch | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if wanted.forget is None:
-        raise ValueError("Retrain needs a forget class")
+        raise ValueError("Retrain needs a forget set")
     recipe = wanted.setting.recipe
-    retain = split(dataset, forget_class(dataset.info, wanted.forget)).retain
+    retain = split(dataset, wanted.forget).retain
     seed = derive_seed(wanted.seed, "retrain", "order")
-    batches = _training_batches(dataset, retain, recipe, seed)
+    batches = _training_batches(wanted.setting, dataset, retain, recipe, seed)
     unlearned = METHODS["retrain"].unlearn(
         _fresh(wanted.setting, dataset, derive_seed(wanted.seed, "retrain", "weights")),
-        params={"recipe": recipe, "steps_per_epoch": len(batches), "on_epoch": _told(on_epoch, recipe)},
+        params={"recipe": recipe, "on_epoch": _told(on_epoch, recipe)},
         masks={},
         seed=seed,
         retain=batches,
@@ -239,15 +299,9 @@ def _told(on_epoch: OnEpoch | None, recipe: Recipe) -> Callable[[Epoch], None] |
 
 
 def _facts(model: nn.Module, dataset: ImageDataset, curve: list[Epoch], wanted: Prerequisite) -> dict[str, Any]:
-    test = TensorBatches(
-        dataset.test_images,
-        dataset.test_labels,
-        mean=dataset.mean,
-        std=dataset.std,
-        batch_size=wanted.setting.batch_size,
-    )
+    test = dataset.test(batch_size=wanted.setting.batch_size)
     outputs = infer(model, test)
-    device = dataset.train_images.device
+    device = dataset.device
     return {
         "title": wanted.title,
         "curve": [asdict(epoch) for epoch in curve],
@@ -264,7 +318,9 @@ def _facts(model: nn.Module, dataset: ImageDataset, curve: list[Epoch], wanted: 
     }
 
 
-def needed(setting: Setting, *, forgets: list[int], seeds: list[int], sparsities: list[float]) -> list[Prerequisite]:
+def needed(
+    setting: Setting, *, forgets: list[ForgetSet], seeds: list[int], sparsities: list[float]
+) -> list[Prerequisite]:
     """Everything that the trials of one dataset and model start from or are compared with."""
     bases = [base_of(setting, seed, sparsity) for seed in seeds for sparsity in sorted({0.0, *sparsities})]
     return bases + [retrain_of(setting, seed, forget) for seed in seeds for forget in forgets]

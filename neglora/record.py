@@ -161,6 +161,19 @@ def trial_number(trial: str) -> int:
     return int(trial.rsplit("-", 1)[1])
 
 
+def forget_title(forget: Any) -> str:
+    """What people call a forget set: "3", "cat and dog", "a random 10% (seed 0)".
+
+    Args:
+        forget: as users and records have it: a class, a list of classes, or `{random: SHARE, seed: SEED}`.
+    """
+    if isinstance(forget, Mapping):
+        return f"a random {100 * float(forget.get('random', 0)):g}% (seed {forget.get('seed', 0)})"
+    if isinstance(forget, list | tuple):
+        return " and ".join(map(str, forget))
+    return str(forget)
+
+
 def configuration_key(params: Mapping[str, Any]) -> str:
     """A canonical text of a configuration: equal for equal settings, whatever the order of keys and int or float."""
     return json.dumps({name: _canonical(value) for name, value in params.items()}, sort_keys=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neglora.data import Batches
+from neglora.data import TrainingBatches
 
 
 class TrainingDiverged(RuntimeError):
@@ -31,7 +31,6 @@ class Recipe:
         batch_size: images a step.
         weight_decay: AdamW's decoupled decay.
         warmup_epochs: epochs of linear warm-up, within `epochs`.
-        shift: largest shift of the augmentation, in pixels.
         pruning: `magnitude` or `structured`, for sparse bases.
         recovery_epochs, recovery_lr: fine-tuning after pruning, with the mask held.
     """
@@ -41,7 +40,6 @@ class Recipe:
     batch_size: int = 64
     weight_decay: float = 0.05
     warmup_epochs: int = 2
-    shift: int = 2
     pruning: str = "magnitude"
     recovery_epochs: int = 5
     recovery_lr: float = 1e-3
@@ -57,11 +55,9 @@ class Recipe:
         return replace(self, epochs=self.recovery_epochs, lr=self.recovery_lr, warmup_epochs=warmup)
 
 
-#: What each registered model is trained with unless a study says otherwise.
-RECIPES: dict[str, Recipe] = {
-    "tinyvit_nano": Recipe(),
-    "resnet_nano": Recipe(),
-}
+def recipe_of(model: str) -> Recipe:
+    """What a model is trained with unless a study says otherwise."""
+    return Recipe()
 
 
 @dataclass(frozen=True)
@@ -76,10 +72,9 @@ class Epoch:
 
 def train(
     model: nn.Module,
-    batches: Batches,
+    batches: TrainingBatches,
     recipe: Recipe,
     *,
-    steps_per_epoch: int,
     after_step: Callable[[], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
@@ -87,9 +82,8 @@ def train(
 
     Args:
         model: on the device of the batches; left in evaluation mode.
-        batches: yields normalized inputs `[b, c, h, w]` and labels `[b]`, once per epoch.
+        batches: normalized inputs `[b, c, h, w]` and labels `[b]`, every epoch by its number.
         recipe: epochs, learning rate and decay.
-        steps_per_epoch: number of batches in an epoch, for the schedule.
         after_step: called after every optimizer step, such as to hold a pruning mask.
         on_epoch: told about each finished epoch, for progress.
 
@@ -99,6 +93,7 @@ def train(
     Raises:
         TrainingDiverged: the loss of an epoch is not finite.
     """
+    steps_per_epoch = len(batches)
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -116,7 +111,7 @@ def train(
         losses: list[Tensor] = []
         correct: list[Tensor] = []
         sizes: list[int] = []
-        for inputs, labels in batches:
+        for inputs, labels in batches.epoch(number - 1):
             logits = model(inputs)
             loss = functional.cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)

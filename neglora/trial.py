@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from neglora.artifacts import Artifact, ArtifactStore
 from neglora.ascend import Diverged
-from neglora.data import ImageDataset, Splits, TensorBatches, forget_class, split
+from neglora.data import ForgetSet, ImageDataset, Splits, parse_forget, split
 from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, infer_dataset, with_reference
 from neglora.hardware import PeakMemory, choose_device, device_name, use_threads
 from neglora.methods import METHODS, Unlearned
@@ -24,7 +24,7 @@ from neglora.metrics import mean_loss
 from neglora.prerequisites import Prerequisite, Setting, base_of, find, load_model, retrain_of
 from neglora.provenance import provenance
 from neglora.prune import measured_sparsity
-from neglora.record import Measured, Record, mean_measured
+from neglora.record import Measured, Record, forget_title, mean_measured
 from neglora.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Task:
         cell: dataset, model, method and axes.
         params: the configuration, resolved.
         setting: the surroundings.
-        replicates: (forget class, seed) pairs, classes as the user named them.
+        replicates: (forget set, seed) pairs, as the user named them: a class, a list of classes, or `{random: SHARE}`.
         sparsities: base levels to measure beside Retrain (only used by the `retrain` cell).
         sampler: Optuna's system attributes, passed through to the record.
     """
@@ -51,7 +51,7 @@ class Task:
     cell: dict[str, Any]
     params: dict[str, Any]
     setting: Setting
-    replicates: tuple[tuple[int | str, int], ...]
+    replicates: tuple[tuple[Any, int], ...]
     sparsities: tuple[float, ...] = (0.0,)
     sampler: dict[str, Any] | None = None
 
@@ -64,7 +64,7 @@ class Kept:
     model: nn.Module
     masks: dict[str, Tensor]
     outputs: DatasetOutputs | None = None
-    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    evaluations: dict[ForgetSet, Evaluation] = field(default_factory=dict)
 
 
 class Session:
@@ -77,12 +77,12 @@ class Session:
     def __init__(self, storage: Path) -> None:
         self.store = ArtifactStore(storage / "artifacts")
         self.device = choose_device()
-        self._datasets: dict[tuple[str, str | None], ImageDataset] = {}
+        self._datasets: dict[str, ImageDataset] = {}
         self._models: OrderedDict[str, Kept] = OrderedDict()
 
     def dataset(self, setting: Setting) -> ImageDataset:
         """The dataset of a setting, on the device."""
-        key = (setting.dataset, setting.data_root)
+        key = repr((setting.dataset, setting.data))
         if key not in self._datasets:
             self._datasets[key] = setting.load_dataset().to(self.device)
         return self._datasets[key]
@@ -119,15 +119,15 @@ class Session:
             kept.outputs = infer_dataset(kept.model, self.dataset(setting), setting.batch_size)
         return kept.outputs
 
-    def evaluation(self, kept: Kept, setting: Setting, forget: int, seed: int) -> Evaluation:
-        """A kept model measured on the splits of a forget class, once."""
+    def evaluation(self, kept: Kept, setting: Setting, forget: ForgetSet, seed: int) -> Evaluation:
+        """A kept model measured on the splits of a forget set, once."""
         if forget not in kept.evaluations:
             kept.evaluations[forget] = _evaluate(self, setting, self.outputs(kept, setting), forget, seed)
         return kept.evaluations[forget]
 
 
-def reference(session: Session, setting: Setting, forget: int, seed: int) -> tuple[Evaluation, Artifact] | None:
-    """Retrain measured on the splits of a forget class; None where there is no Retrain."""
+def reference(session: Session, setting: Setting, forget: ForgetSet, seed: int) -> tuple[Evaluation, Artifact] | None:
+    """Retrain measured on the splits of a forget set; None where there is no Retrain."""
     kept = session.find(retrain_of(setting, seed, forget))
     if kept is None:
         return None
@@ -135,18 +135,18 @@ def reference(session: Session, setting: Setting, forget: int, seed: int) -> tup
 
 
 def run_replicate(
-    session: Session, setting: Setting, method: str, params: Mapping[str, Any], forget: int | str, seed: int
+    session: Session, setting: Setting, method: str, params: Mapping[str, Any], forget: Any, seed: int
 ) -> tuple[dict[str, Any], Unlearned | None]:
-    """Unlearn one forget class with one seed, and measure.
+    """Unlearn one forget set with one seed, and measure.
 
     Returns:
         The replicate as a record holds it, and the unlearned model (None if it diverged).
     """
     dataset = session.dataset(setting)
-    index = forget_class(dataset.info, forget)
+    wanted = parse_forget(dataset.info, forget)
     base = session.get(base_of(setting, seed, params.get("sparsity", 0.0)))
-    splits = split(dataset, index, holdout=setting.holdout, seed=setting.split_seed)
-    retrained = reference(session, setting, index, seed)
+    splits = split(dataset, wanted, holdout=setting.holdout, seed=setting.split_seed)
+    retrained = reference(session, setting, wanted, seed)
     base_outputs = session.outputs(base, setting)
     replicate: dict[str, Any] = {"forget": forget, "seed": seed, "status": "ok", "reason": None}
     cost: dict[str, Any] = {"device": device_name(session.device), "threads": setting.threads}
@@ -166,7 +166,7 @@ def run_replicate(
             replicate["details"] = {"step": error.step}
             replicate["cost"] = cost | {"evaluate_seconds": None, "peak_memory_bytes": None}
             return replicate, None
-        evaluation = _evaluate(session, setting, outputs, index, seed)
+        evaluation = _evaluate(session, setting, outputs, wanted, seed)
         cost["evaluate_seconds"] = time.perf_counter() - started
     cost |= {"peak_memory_bytes": peak.bytes, "trainable_parameters": unlearned.trainable_parameters}
     ratios = run_time_ratios(cost, params.get("epochs"), retrained[1].facts if retrained else None)
@@ -191,9 +191,9 @@ def run_replicate(
 
 
 def measure_base(
-    session: Session, setting: Setting, forget: int, seed: int, sparsity: float
+    session: Session, setting: Setting, forget: ForgetSet, seed: int, sparsity: float
 ) -> tuple[dict[str, Any], Kept]:
-    """A base model before unlearning, on the splits of a forget class: a reference mark."""
+    """A base model before unlearning, on the splits of a forget set: a reference mark."""
     kept = session.get(base_of(setting, seed, sparsity))
     evaluation = session.evaluation(kept, setting, forget, seed)
     retrained = reference(session, setting, forget, seed)
@@ -208,14 +208,16 @@ def measure_base(
 
 
 def measure_retrain(
-    session: Session, setting: Setting, forget: int | str, seed: int, sparsities: Sequence[float]
+    session: Session, setting: Setting, forget: Any, seed: int, sparsities: Sequence[float]
 ) -> dict[str, Any]:
     """Retrain as a replicate, with every base level beside it."""
-    index = forget_class(session.dataset(setting).info, forget)
+    wanted = parse_forget(session.dataset(setting).info, forget)
     started = time.perf_counter()
-    retrained = reference(session, setting, index, seed)
+    retrained = reference(session, setting, wanted, seed)
     if retrained is None:
-        raise LookupError(f"Retrain of {setting.dataset} {setting.model} without {forget}, seed {seed}, is missing")
+        raise LookupError(
+            f"Retrain of {setting.dataset} {setting.model} without {forget_title(forget)}, seed {seed}, is missing"
+        )
     evaluation, artifact = retrained
     facts = artifact.facts
     cost = {
@@ -236,7 +238,7 @@ def measure_retrain(
         "report": with_reference(evaluation.report, evaluation.report) | ratios,
         "cost": cost,
         "details": evaluation.details | {"epochs": facts["epochs"], "test_accuracy": facts["test_accuracy"]},
-        "bases": [measure_base(session, setting, index, seed, level)[0] for level in sparsities],
+        "bases": [measure_base(session, setting, wanted, seed, level)[0] for level in sparsities],
     }
 
 
@@ -312,13 +314,8 @@ def _unlearn(
     method = METHODS[method_name]
     dataset = session.dataset(setting)
     handed = {
-        need: TensorBatches(
-            dataset.train_images[getattr(splits, need)],
-            dataset.train_labels[getattr(splits, need)],
-            mean=dataset.mean,
-            std=dataset.std,
-            batch_size=params["batch_size"],
-            generator=torch.Generator().manual_seed(derive_seed(seed, "order", need)),
+        need: dataset.train(
+            getattr(splits, need), batch_size=params["batch_size"], seed=derive_seed(seed, "order", need)
         )
         for need in method.needs
     }
@@ -326,7 +323,7 @@ def _unlearn(
     return method.unlearn(model, params=params, masks=base.masks, seed=seed, **handed)
 
 
-def _evaluate(session: Session, setting: Setting, outputs: DatasetOutputs, forget: int, seed: int) -> Evaluation:
+def _evaluate(session: Session, setting: Setting, outputs: DatasetOutputs, forget: ForgetSet, seed: int) -> Evaluation:
     splits = split(session.dataset(setting), forget, holdout=setting.holdout, seed=setting.split_seed)
     return evaluate_outputs(outputs, splits, seed=seed, attacks=setting.attacks)
 

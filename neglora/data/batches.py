@@ -1,4 +1,4 @@
-"""Batches of images that already lie on the device: shuffled, shifted and normalized there."""
+"""Batches of images: shuffled, augmented and normalized on the device, the same whoever asks for which part of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from neglora.data.augment import Augmentation, erased, flipped, shifted
+from neglora.seeds import derive_seed
 
 
 class Batches(Protocol):
@@ -17,8 +19,22 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
+class TrainingBatches(Batches, Protocol):
+    """Batches of which every epoch can be had by its number, from any batch on, or a share of every batch of it."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, number: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of epoch `number` (from 0) from batch `start` on; of each, the share `rank` of `world`."""
+        ...
+
+
 class TensorBatches:
-    """Batches over uint8 images in memory; each iteration is one epoch.
+    """Batches over uint8 images in memory, or mapped into it; each iteration is one epoch.
+
+    What epoch n holds depends on the seed and n alone, so that training can be resumed in the middle of it.
 
     Args:
         images: uint8, `[n, channels, height, width]`.
@@ -26,8 +42,10 @@ class TensorBatches:
         mean, std: per channel, of pixel values scaled to [0, 1].
         batch_size: images in a batch. The last one may be smaller, but a single image that would be left over joins the
             batch before it: BatchNorm cannot train on one value per channel.
-        generator: draws the order and the shifts; None keeps the order and shifts nothing.
-        shift: largest shift in pixels, in both directions; what comes in at the border is black.
+        index: the images that are used, `[m]`; None for all of them.
+        seed: of order and augmentation; None keeps the order and augments nothing.
+        augmentation: what is varied here: shift, flip and erase.
+        device: where batches are put together; None for where the images are.
     """
 
     def __init__(
@@ -38,53 +56,75 @@ class TensorBatches:
         mean: Sequence[float],
         std: Sequence[float],
         batch_size: int,
-        generator: torch.Generator | None = None,
-        shift: int = 0,
+        index: Tensor | None = None,
+        seed: int | None = None,
+        augmentation: Augmentation | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
         if batch_size < 1:
             raise ValueError(f"batch_size should be at least 1, got {batch_size}")
-        self.images, self.labels = images, labels
-        self.batch_size, self.generator, self.shift = batch_size, generator, shift
-        self._scale = (1.0 / (255.0 * torch.tensor(std, device=images.device))).view(1, -1, 1, 1)
-        self._offset = (-torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)).view(
-            1, -1, 1, 1
-        )
-
-    def _starts(self) -> list[int]:
-        """Where in the order each batch begins."""
-        count = len(self.labels)
-        starts = list(range(0, count, self.batch_size))
-        return starts[:-1] if count > self.batch_size > 1 and count % self.batch_size == 1 else starts
+        self.images, self.labels, self.index = images, labels, index
+        self.batch_size, self.seed = batch_size, seed
+        self.augmentation = augmentation or Augmentation()
+        self.device = device or images.device
+        self._next = 0
+        scale, shift = torch.tensor(std, device=self.device), torch.tensor(mean, device=self.device)
+        self._scale = (1.0 / (255.0 * scale)).view(1, -1, 1, 1)
+        self._offset = (-shift / scale).view(1, -1, 1, 1)
 
     def __len__(self) -> int:
-        return len(self._starts())
+        return len(batch_starts(self._count, self.batch_size))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self.labels)
-        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
-        for start, end in pairwise([*self._starts(), count]):
-            index = order[start:end].to(self.images.device)
-            images = self.images[index]
-            if self.shift and self.generator is not None:
-                images = shifted(images, self.shift, self.generator)
-            yield torch.addcmul(self._offset, images.float(), self._scale), self.labels[index]
+        number = self._next
+        self._next += 1
+        return self.epoch(number)
+
+    def epoch(self, number: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `TrainingBatches.epoch`. Each rank draws the whole batch's augmentation and takes its share of it."""
+        order = epoch_order(self._count, self.seed, number)
+        if self.index is not None:
+            order = self.index.cpu()[order]
+        starts = batch_starts(self._count, self.batch_size)
+        for place, (first, last) in enumerate(pairwise([*starts, self._count])):
+            if place < start:
+                continue
+            rows = order[first:last]
+            inputs = self._prepared(rows, number, place)
+            labels = self.labels[rows.to(self.labels.device)].to(self.device)
+            yield inputs[rank::world], labels[rank::world]
+
+    @property
+    def _count(self) -> int:
+        return len(self.labels) if self.index is None else len(self.index)
+
+    def _prepared(self, rows: Tensor, epoch: int, place: int) -> Tensor:
+        images = self.images[rows.to(self.images.device)].to(self.device)
+        wanted = self.augmentation
+        if self.seed is None or wanted == Augmentation():
+            return self._normalized(images)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "augment", epoch, place))
+        if wanted.shift:
+            images = shifted(images, wanted.shift, generator)
+        if wanted.flip:
+            images = flipped(images, generator)
+        inputs = self._normalized(images)
+        return erased(inputs, wanted.erase, generator) if wanted.erase else inputs
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self._offset, images.float(), self._scale)
 
 
-def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Shift every image by its own whole number of pixels in [-most, most], filling with zeros.
+def batch_starts(count: int, batch_size: int) -> list[int]:
+    """Where in the order each batch begins; a single image that would be left over joins the batch before it."""
+    starts = list(range(0, count, batch_size))
+    return starts[:-1] if count > batch_size > 1 and count % batch_size == 1 else starts
 
-    Args:
-        images: `[n, channels, height, width]`.
-        most: the largest shift in pixels, in each direction.
-        generator: a CPU generator.
-    """
-    count, channels, height, width = images.shape
-    padded = functional.pad(images, (most, most, most, most))
-    offsets = torch.randint(0, 2 * most + 1, (2, count), generator=generator).to(images.device)
-    rows = offsets[0].view(-1, 1) + torch.arange(height, device=images.device)
-    columns = offsets[1].view(-1, 1) + torch.arange(width, device=images.device)
-    image = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
-    channel = torch.arange(channels, device=images.device).view(1, -1, 1, 1)
-    return padded[image, channel, rows.view(count, 1, height, 1), columns.view(count, 1, 1, width)]
+
+def epoch_order(count: int, seed: int | None, number: int) -> Tensor:
+    """The order of `count` images in epoch `number`, `[count]`; without a seed their own."""
+    if seed is None:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "epoch", number)))

@@ -6,14 +6,13 @@ of 17 grey levels. It needs no download, and a small network learns it in second
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn import functional
 
-from neglora.data.dataset import DatasetEntry, DatasetInfo, ImageDataset
+from neglora.data.augment import Augmentation
+from neglora.data.dataset import DataOptions, DatasetEntry, DatasetInfo, ImageDataset
 
 INFO = DatasetInfo("digits", tuple(str(digit) for digit in range(10)), image_size=32, channels=3)
 
@@ -23,8 +22,8 @@ SPLIT_SEED = 0
 GREY_LEVELS = 16
 
 
-def load(root: Path | None = None) -> ImageDataset:
-    """Load the embedded digits: 1,257 training and 540 test images. `root` is not used: nothing is read from disk."""
+def load(options: DataOptions | None = None) -> ImageDataset:
+    """Load the embedded digits: 1,257 training and 540 test images. Nothing is read from disk: no option matters."""
     raw = load_digits()
     grey = torch.from_numpy(raw.images).float().div(GREY_LEVELS).unsqueeze(1)
     large = functional.interpolate(grey, size=(INFO.image_size, INFO.image_size), mode="bilinear", align_corners=False)
@@ -43,11 +42,12 @@ def load(root: Path | None = None) -> ImageDataset:
         test_labels=labels[test],
         mean=(mean,) * INFO.channels,
         std=(std,) * INFO.channels,
+        augmentation=Augmentation(shift=2),
     )
 
 
 ENTRY = DatasetEntry(
     about="1,797 real images of handwritten digits from scikit-learn, 32x32, 10 classes; nothing to download",
-    info=lambda: INFO,
+    info=lambda options: INFO,
     load=load,
 )

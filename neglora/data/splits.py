@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from neglora.data.dataset import DatasetInfo, ImageDataset
+from neglora.data.dataset import ImageDataset
+from neglora.data.forget import ForgetError, parse_forget
 from neglora.seeds import derive_seed
-
-
-class ForgetError(ValueError):
-    """A forget class that the dataset does not have, or the only one it has."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +18,11 @@ class Splits:
     """Indices into the training images (`forget`, `retain`) and into the test images (the rest).
 
     Attributes:
-        forget: D_f, the training images of the forget class.
+        forget: D_f, the training images of the forget classes, or the random share.
         retain: D_r, all other training images.
-        test: test images of the remaining classes that the search sees.
-        test_report: test images of the remaining classes that only the report sees; equal to `test` without a holdout.
-        test_forget: test images of the forget class.
+        test: test images of the remaining classes that the search sees; for a random share, of all classes.
+        test_report: those that only the report sees; equal to `test` without a holdout.
+        test_forget: test images of the forget classes; empty for a random share, which has no classes of its own.
     """
 
     forget: Tensor
@@ -38,52 +36,29 @@ class Splits:
         return {name: len(getattr(self, name)) for name in ("forget", "retain", "test", "test_report", "test_forget")}
 
 
-def forget_class(info: DatasetInfo, forget: int | str) -> int:
-    """The index of the class to forget, given by index or by name.
-
-    A text is a class name first; a text of digits that is no name is an index, since a command line has only texts.
-
-    Raises:
-        ForgetError: there is no such class, or no other class would be left.
-    """
-    if isinstance(forget, bool) or not isinstance(forget, int | str):
-        raise ForgetError(f"forget should be a class index or name, got {forget!r}")
-    if isinstance(forget, str) and forget in info.classes:
-        index = info.classes.index(forget)
-    elif isinstance(forget, str) and not forget.isdecimal():
-        raise ForgetError(f"{info.name} has no class {forget!r}; it has {_listing(info)}")
-    else:
-        index = int(forget)
-    if not 0 <= index < info.num_classes:
-        raise ForgetError(f"{info.name} has no class {forget!r}; it has {_listing(info)}")
-    if info.num_classes < 2:
-        raise ForgetError(f"{info.classes[index]!r} is the only class of {info.name}: nothing would be retained")
-    return index
-
-
-def _listing(info: DatasetInfo) -> str:
-    names = ", ".join(info.classes[:12]) + (", ..." if info.num_classes > 12 else "")
-    return f"{info.num_classes} classes, 0 to {info.num_classes - 1}: {names}"
-
-
-def split(dataset: ImageDataset, forget: int | str, *, holdout: float = 0.0, seed: int = 0) -> Splits:
-    """Split a dataset for forgetting one class.
+def split(dataset: ImageDataset, forget: Any, *, holdout: float = 0.0, seed: int = 0) -> Splits:
+    """Split a dataset for forgetting.
 
     Args:
         dataset: the images.
-        forget: the class, by index or name.
+        forget: what `parse_forget` takes: a class by index or name, several, or a random share.
         holdout: share of the test images, in [0, 1), that only the report sees; 0 leaves the test set whole.
-        seed: of the test set's split; it does not depend on the forget class, so that halves are the same for all.
+        seed: of the test set's split; it does not depend on the forget set, so that halves are the same for all.
 
     Raises:
-        ForgetError: see `forget_class`; or a half that would be without images.
+        ForgetError: see `parse_forget`; or a part that would be without images.
     """
-    index = forget_class(dataset.info, forget)
-    is_forget = dataset.train_labels.cpu() == index
-    is_test_forget = dataset.test_labels.cpu() == index
+    wanted = parse_forget(dataset.info, forget)
+    train_labels, test_labels = dataset.train_labels.cpu(), dataset.test_labels.cpu()
+    classes = torch.tensor(wanted.classes, dtype=train_labels.dtype)
+    if wanted.share is None:
+        is_forget = torch.isin(train_labels, classes)
+    else:
+        is_forget = _stratified_share(train_labels, wanted.share, derive_seed(wanted.seed, "forget"))
+    is_test_forget = torch.isin(test_labels, classes)
     if not is_forget.any() or is_forget.all():
-        raise ForgetError(f"class {forget!r} holds none or all of the training images of {dataset.info.name}")
-    reported = _stratified_share(dataset.test_labels.cpu(), holdout, seed)
+        raise ForgetError(f"{forget!r} holds none or all of the training images of {dataset.info.name}")
+    reported = _stratified_share(test_labels, holdout, derive_seed(seed, "holdout"))
     remaining = ~is_test_forget
     selection = remaining & ~reported if holdout > 0 else remaining
     report = remaining & reported if holdout > 0 else remaining
@@ -101,7 +76,7 @@ def split(dataset: ImageDataset, forget: int | str, *, holdout: float = 0.0, see
 def _stratified_share(labels: Tensor, share: float, seed: int) -> Tensor:
     """A mask that holds `share` of every class, rounded to whole images."""
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "holdout"))
+    generator = torch.Generator().manual_seed(seed)
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().squeeze(1)
         order = torch.randperm(len(members), generator=generator)

@@ -7,20 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neglora.data import Batches
+from neglora.data import TrainingBatches
 from neglora.methods.method import Method, Unlearned
 from neglora.parameters import PARAMETERS
 from neglora.train import train
 
 
 def unlearn(
-    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, retain: Batches
+    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, retain: TrainingBatches
 ) -> Unlearned:
     """Train a model of fresh weights on the retained images.
 
     Args:
         model: drawn anew by whoever calls; nothing of a trained model may be in it.
-        params: `recipe`, `steps_per_epoch` and optionally `on_epoch`, as `neglora.train.train` takes them.
+        params: `recipe` and optionally `on_epoch`, as `neglora.train.train` takes them.
         masks: not used: the reference is dense.
         seed: not used: the order of the data is that of `retain`.
         retain: D_r.
@@ -29,7 +29,6 @@ def unlearn(
         model,
         retain,
         params["recipe"],
-        steps_per_epoch=params["steps_per_epoch"],
         on_epoch=params.get("on_epoch"),
     )
     return Unlearned(model, sum(parameter.numel() for parameter in model.parameters()), curve=tuple(curve))

@@ -28,9 +28,33 @@ class Family:
     default_targets: str
 
 
+#: What a study may choose about the way models are built, and between what; the first is the default. A model takes
+#: those that its entry names.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "windows": ("clipped", "padded"),
+    "stem": ("small", "plain"),
+}
+
+
+class ModelError(ValueError):
+    """A model that cannot be built as asked; the message says why, and what would work."""
+
+
 @dataclass(frozen=True)
 class ModelEntry:
-    """A line of the registry: `build(num_classes, image_size, channels)` draws weights from torch's generator."""
+    """A line of the registry.
+
+    Attributes:
+        about: one sentence for `neglora list`.
+        build: `build(num_classes, image_size, channels, **options)` draws weights from torch's generator. It is also
+            called on torch's meta device, where only shapes are wanted. Raises ModelError.
+        options: which of `OPTIONS` it takes.
+        recipe: what it is trained with unless a study says otherwise: a key of `neglora.recipes`.
+        pretrained: name of the timm model whose pretrained weights fit; None where there are none.
+    """
 
     about: str
-    build: Callable[[int, int, int], nn.Module]
+    build: Callable[..., nn.Module]
+    options: tuple[str, ...] = ()
+    recipe: str = "nano"
+    pretrained: str | None = None

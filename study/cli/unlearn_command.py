@@ -64,15 +64,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _unlearn(arguments: argparse.Namespace, setting: Setting, params: dict[str, Any], console: Console) -> int:
-    from neglora.data import DATASETS, forget_class
+    from neglora.data import parse_forget
     from neglora.hardware import use_threads
     from neglora.methods import METHODS
     from neglora.models import resolve_targets
     from neglora.prerequisites import base_of, retrain_of
     from neglora.trial import Session, measure_base, reference, run_replicate
 
-    info = DATASETS[setting.dataset].info()
-    forget = forget_class(info, arguments.forget)
+    info = setting.dataset_info()
+    forget = parse_forget(info, arguments.forget)
     if "targets" in params:
         resolve_targets(setting.model, params["targets"], num_classes=info.num_classes, image_size=info.image_size)
     if METHODS[arguments.method].starts_from == "fresh":
@@ -97,7 +97,7 @@ def _unlearn(arguments: argparse.Namespace, setting: Setting, params: dict[str, 
         "base": base[half],
         "retrain": retrained[0].report | {"gap": 0.0, "tow": 1.0} if retrained else None,
         "params": {"dataset": setting.dataset, "model": setting.model, "method": arguments.method}
-        | {"forget": info.classes[forget], "seed": arguments.seed, "holdout": setting.holdout}
+        | {"forget": forget.plain, "seed": arguments.seed, "holdout": setting.holdout}
         | params,
         "cost": replicate["cost"],
         "selection": replicate["metrics"],
@@ -119,16 +119,21 @@ def _settings(arguments: argparse.Namespace) -> tuple[Setting, dict[str, Any]]:
     Raises:
         UserError: every mistake in them at once.
     """
-    from neglora.data import DATASETS
+    from neglora.data import DataOptions, dataset_names, find_dataset
     from neglora.methods import METHODS
-    from neglora.models import MODELS, build_model, family_of
+    from neglora.models import family_of, find_model, model_names, model_shape
     from neglora.prerequisites import Setting
     from study.space import training_problems, unknown_name
 
     problems = []
-    for kind, known in (("dataset", DATASETS), ("model", MODELS), ("method", METHODS)):
+    finders: dict[str, tuple[Any, list[str]]] = {
+        "dataset": (find_dataset, dataset_names()),
+        "model": (find_model, model_names()),
+        "method": (METHODS.get, list(METHODS)),
+    }
+    for kind, (find, known) in finders.items():
         name = getattr(arguments, kind)
-        if name not in known:
+        if find(name) is None:
             problems.append(f"--{kind}: {unknown_name(name, known)}")
     if not 0 <= arguments.holdout < 1:
         problems.append(f"--holdout: expected a share in [0, 1), got {arguments.holdout:g}")
@@ -153,27 +158,21 @@ def _settings(arguments: argparse.Namespace) -> tuple[Setting, dict[str, Any]]:
     if problems:
         raise UserError("\n".join(problems))
     method = METHODS[arguments.method]
-    info = DATASETS[arguments.dataset].info()
-    if "targets" not in params and any(parameter.name == "targets" for parameter in method.parameters):
-        model = build_model(
-            arguments.model,
-            num_classes=info.num_classes,
-            image_size=info.image_size,
-            channels=info.channels,
-            seed=0,
-        )
-        params["targets"] = family_of(model).default_targets
-    with user_errors(ValueError):
-        resolved = method.resolve(params)
     setting = Setting(
         dataset=arguments.dataset,
         model=arguments.model,
-        data_root=arguments.data_root,
+        data=DataOptions(root=arguments.data_root, verify=not arguments.no_verify),
         training=training,
         holdout=arguments.holdout,
         split_seed=selection.get("seed", 0),
         threads=arguments.threads,
     )
+    if "targets" not in params and any(parameter.name == "targets" for parameter in method.parameters):
+        info = setting.dataset_info()
+        shape = model_shape(setting.model, num_classes=info.num_classes, image_size=info.image_size)
+        params["targets"] = family_of(shape).default_targets
+    with user_errors(ValueError):
+        resolved = method.resolve(params)
     return setting, resolved
 
 

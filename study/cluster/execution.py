@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neglora.data import DATASETS, forget_class
+from neglora.data import DataOptions, parse_forget
 from neglora.prerequisites import Prerequisite, Setting, needed
 from neglora.record import trial_id
 from neglora.trial import Task
@@ -48,7 +48,9 @@ def setting_of(space: Space, dataset: str, model: str) -> Setting:
     return Setting(
         dataset=dataset,
         model=model,
-        data_root=plain["data"]["root"],
+        data=DataOptions.of(plain["data"]),
+        architecture=plain["architecture"],
+        weights=weights_of(space, model),
         training={name: value for name, value in plain["training"].items() if value is not None},
         holdout=plain["selection"]["holdout"],
         split_seed=plain["selection"]["seed"],
@@ -58,11 +60,18 @@ def setting_of(space: Space, dataset: str, model: str) -> Setting:
     )
 
 
+def weights_of(space: Space, model: str) -> str | None:
+    """The weights that a model's study starts from: the space has one file for all models, or one for each."""
+    given = space.resolved()["weights"]
+    return given.get(model) if isinstance(given, dict) else given
+
+
 def prerequisites_of(space: Space) -> list[Prerequisite]:
     """Everything that the study's trials start from or are compared with."""
     found = []
     for dataset in space.datasets:
-        forgets = [forget_class(DATASETS[dataset].info(), forget) for forget in space.replicates.forget]
+        info = setting_of(space, dataset, space.models[0]).dataset_info()
+        forgets = [parse_forget(info, forget) for forget in space.resolved()["replicates"]["forget"]]
         for model in space.models:
             found += needed(
                 setting_of(space, dataset, model),
@@ -142,7 +151,9 @@ def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progr
 
 def _task_maker(space: Space) -> MakeTask:
     """What builds the task of a suggestion."""
-    replicates = tuple((forget, seed) for forget in space.replicates.forget for seed in space.replicates.seeds)
+    replicates = tuple(
+        (forget, seed) for forget in space.resolved()["replicates"]["forget"] for seed in space.replicates.seeds
+    )
     cells = {cell.id: cell for cell in space.cells()}
     groups = {(cell.dataset, cell.model) for cell in cells.values()}
     settings = {group: setting_of(space, *group) for group in groups}

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from neglora.artifacts import ArtifactStore
-from neglora.prerequisites import OnEpoch, Prerequisite, Setting, ensure, find
+from neglora.prerequisites import OnEpoch, Prerequisite, ensure, find
 from study.cluster.failures import PreparationError
 from study.progress import Progress
 
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 def missing(prerequisites: Sequence[Prerequisite], storage: Path) -> list[Prerequisite]:
     """Those that are absent or damaged, read and verified here."""
     store = ArtifactStore(storage / "artifacts")
-    datasets: dict[tuple[str, str | None], Any] = {}
+    datasets: dict[str, Any] = {}
     absent = []
     for wanted in prerequisites:
-        key = (wanted.setting.dataset, wanted.setting.data_root)
+        key = repr((wanted.setting.dataset, wanted.setting.data))
         if key not in datasets:
             datasets[key] = wanted.setting.load_dataset()
         if find(wanted, store, datasets[key]) is None:
@@ -81,7 +81,7 @@ def prepare(
 
 def _make(plain: dict[str, Any], storage: str) -> Iterator[tuple[int, int]]:
     """In a Ray task: make one prerequisite, yielding (epoch, epochs) as it goes."""
-    wanted = Prerequisite(**(plain | {"setting": Setting(**plain["setting"])}))
+    wanted = Prerequisite.of(plain)
     events: queue.Queue[tuple[int, int] | BaseException | None] = queue.Queue()
 
     def work() -> None:

@@ -27,7 +27,7 @@ def pack(task: Task) -> dict[str, Any]:
 def unpack(plain: dict[str, Any]) -> Task:
     """The task that `pack` made plain."""
     replicates = tuple((forget, seed) for forget, seed in plain["replicates"])
-    return Task(**(plain | {"setting": Setting(**plain["setting"]), "replicates": replicates}))
+    return Task(**(plain | {"setting": Setting.of(plain["setting"]), "replicates": replicates}))
 
 
 class Worker(tune.Trainable):

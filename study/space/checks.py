@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from neglora.data import DATASETS, ForgetError, forget_class
-from neglora.models import MODELS, TargetError, resolve_targets
+from neglora.data import (
+    DATASETS,
+    DataError,
+    DataOptions,
+    DatasetInfo,
+    ForgetError,
+    ForgetSet,
+    find_dataset,
+    parse_forget,
+)
+from neglora.models import MODELS, ModelError, TargetError, find_model, resolve_targets
 from neglora.objectives import METRICS
 from study.space.methods import CONFIGURATIONS, Axes, Settings, parameters_of
 from study.space.numbers import as_number, is_number
@@ -35,11 +44,32 @@ class Draft:
 
     @cached_property
     def datasets(self) -> list[str]:
-        return [name for name in self.listed("datasets") if isinstance(name, str) and name in DATASETS]
+        return [name for name in self.listed("datasets") if isinstance(name, str) and name in self.infos]
+
+    @cached_property
+    def infos(self) -> dict[str, DatasetInfo]:
+        """What is known of each dataset that can be found."""
+        found = {}
+        for name in self.listed("datasets"):
+            entry = find_dataset(name) if isinstance(name, str) else None
+            try:
+                if entry is not None:
+                    found[name] = entry.info(self.options)
+            except DataError:
+                continue
+        return found
+
+    @cached_property
+    def options(self) -> DataOptions:
+        """How data is read; the defaults where the section has mistakes of its own."""
+        known = {
+            name: value for name, value in self.section("data").items() if name in DataOptions.__dataclass_fields__
+        }
+        return DataOptions.of(known)
 
     @cached_property
     def models(self) -> list[str]:
-        return [name for name in self.listed("models") if isinstance(name, str) and name in MODELS]
+        return [name for name in self.listed("models") if isinstance(name, str) and find_model(name)]
 
     def listed(self, key: str, section: str | None = None) -> list[Any]:
         value = (self.section(section) if section else self.plain).get(key)
@@ -62,8 +92,8 @@ def check(draft: Draft, findings: Findings) -> None:
         settings = settings_in(draft.methods, draft.overrides, dataset=dataset, model=model, method=method)
         for targets, place in _tried_targets(draft, method, settings):
             try:
-                _resolve(dataset, model, targets)
-            except TargetError as error:
+                _resolve(draft, dataset, model, targets)
+            except (TargetError, ModelError) as error:
                 mismatches.setdefault((place, str(error)), {})[model] = None
         _budget(draft, method, settings, findings)
     for (place, message), models in mismatches.items():
@@ -72,19 +102,17 @@ def check(draft: Draft, findings: Findings) -> None:
 
 def _forget_classes(draft: Draft, findings: Findings) -> None:
     for dataset in draft.datasets:
-        info = DATASETS[dataset].info()
-        first: dict[int, int | str] = {}
+        info = draft.infos[dataset]
+        first: dict[ForgetSet, Any] = {}
         for place, forget in enumerate(draft.listed("forget", "replicates")):
-            if isinstance(forget, bool) or not isinstance(forget, int | str):
-                continue
             where = ("replicates", "forget", place)
             try:
-                other = first.setdefault(forget_class(info, forget), forget)
+                other = first.setdefault(parse_forget(info, forget), forget)
             except ForgetError as error:
                 findings.add(where, str(error))
                 continue
             if other != forget:
-                findings.add(where, f"{shown(forget)} and {shown(other)} are one class of {dataset}")
+                findings.add(where, f"{shown(forget)} and {shown(other)} are one forget set of {dataset}")
 
 
 def _bounds(draft: Draft, findings: Findings) -> None:
@@ -110,7 +138,7 @@ def _training(draft: Draft, findings: Findings) -> None:
     if is_number(warmup) and is_number(epochs) and warmup > epochs:
         findings.add(("training", "warmup_epochs"), f"expected at most the {epochs:g} epochs, got {warmup:g}")
     for dataset in draft.datasets:
-        size = DATASETS[dataset].info().image_size
+        size = draft.infos[dataset].image_size
         if is_number(shift) and shift >= size:
             findings.add(("training", "shift"), f"expected less than the {size} pixels of {dataset}, got {shift:g}")
 
@@ -152,9 +180,12 @@ def _tried_targets(
         yield from ((point[name], (*where, place, name)) for place, point in enumerate(points) if name in point)
 
 
-def _resolve(dataset: str, model: str, targets: str | list[str]) -> list[str]:
-    info = DATASETS[dataset].info()
-    return resolve_targets(model, targets, num_classes=info.num_classes, image_size=info.image_size)
+def _resolve(draft: Draft, dataset: str, model: str, targets: str | list[str]) -> list[str]:
+    info = draft.infos[dataset]
+    options = draft.section("architecture")
+    return resolve_targets(
+        model, targets, num_classes=info.num_classes, image_size=info.image_size, options={**options}
+    )
 
 
 def _budget(draft: Draft, method: str, settings: Mapping[str, tuple[Any, Place]], findings: Findings) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
-from neglora.data import DATASETS
-from neglora.models import build_model, family_of
+from neglora.models import family_of, model_shape
 from study.space.checks import Draft
 from study.space.methods import Settings, parameters_of
 
@@ -25,7 +23,7 @@ def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
         for parameter in known.values():
             if parameter.kind != "targets" or parameter.name in settings:
                 continue
-            own = {model: _default_targets(model, draft.datasets[0]) for model in draft.models}
+            own = {model: _default_targets(model, draft) for model in draft.models}
             complete[parameter.name] = own[draft.models[0]]
             added += [
                 {"when": {"model": [model]}, "methods": {method: {parameter.name: targets}}}
@@ -36,8 +34,9 @@ def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
     return methods, [*added, *draft.overrides]
 
 
-@lru_cache
-def _default_targets(model: str, dataset: str) -> str:
-    info = DATASETS[dataset].info()
-    built = build_model(model, num_classes=info.num_classes, image_size=info.image_size, channels=info.channels, seed=0)
-    return family_of(built).default_targets
+def _default_targets(model: str, draft: Draft) -> str:
+    info = draft.infos[draft.datasets[0]]
+    shape = model_shape(
+        model, num_classes=info.num_classes, image_size=info.image_size, options={**draft.section("architecture")}
+    )
+    return family_of(shape).default_targets

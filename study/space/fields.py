@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -60,12 +60,13 @@ class Known:
 
     kind: str
     names: Callable[[], Iterable[str]]
+    find: Callable[[str], Any] | None = None
 
     def read(self, given: Any) -> str:
         names = list(self.names())
         if not isinstance(given, str):
             raise refusal(f"expected the name of a {self.kind}, one of {', '.join(names)}, got {shown(given)}")
-        if given not in names:
+        if not (self.find(given) if self.find else given in names):
             raise refusal(unknown_name(given, names, self.kind))
         return given
 
@@ -97,12 +98,14 @@ def _study_name(name: str) -> str:
     return name
 
 
-def _forget_class(given: Any) -> int | str:
+def _forget_set(given: Any) -> Any:
+    if isinstance(given, Mapping | list):
+        return given
     if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
         hint = ": YAML reads yes, no, on and off so; quote a class of such a name" if isinstance(given, bool) else ""
         raise refusal(
-            f"expected a class, by index or name, got {shown(given)}{hint}. "
-            "Forgetting several classes at once or a share of one is not available in this version"
+            "expected a class, by index or name, a list of classes, or {random: SHARE, seed: SEED}, "
+            f"got {shown(given)}{hint}"
         )
     return given
 
@@ -127,7 +130,7 @@ def one_or_several(given: Any) -> Any:
 StudyName = Annotated[str, Strict(), AfterValidator(_study_name)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
-ForgetClass = Annotated[int | str, BeforeValidator(_forget_class)]
+ForgetClass = Annotated[int | str | list[int | str] | dict[str, int | float], BeforeValidator(_forget_set)]
 Whole = Annotated[int, Bounded("int", low=0)]
 Counted = Annotated[int, Bounded("int", low=1)]
 Positive = Annotated[float, Bounded("float", low=0, low_open=True)]

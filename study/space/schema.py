@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from neglora.data import DATASETS
-from neglora.models import MODELS
+from neglora.data import dataset_names, find_dataset
+from neglora.models import find_model, model_names
 from neglora.objectives import METRICS
 from neglora.prune import MODES
 from study.space.cells import Cell, cells_of, sparsities_of
@@ -36,8 +36,8 @@ SAMPLER_NAMES = ("tpe", "nsga2", "nsga3", "gp", "random", "grid")
 #: What the membership attack is run on for the report: `confidence` alone is the paper's number.
 ATTACKS = ("all", "confidence")
 
-Dataset = Annotated[str, Known("dataset", lambda: DATASETS)]
-Model = Annotated[str, Known("model", lambda: MODELS)]
+Dataset = Annotated[str, Known("dataset", dataset_names, find_dataset)]
+Model = Annotated[str, Known("model", model_names, find_model)]
 MethodName = Annotated[str, Known("method", searchable)]
 Objective = Annotated[str, Known("metric", lambda: METRICS)]
 Sampler = Annotated[str, Known("sampler", lambda: SAMPLER_NAMES)]
@@ -143,6 +143,22 @@ class Data(Section):
     """the folder of datasets that are read from disk"""
     verify: Flag = True
     """refuse archives whose checksum is not the published one"""
+    download: Flag = False
+    """fetch a missing archive from its publisher"""
+    image_size: Counted | None = None
+    """pixels of a side, of datasets that may have any"""
+    mean: tuple[Number, ...] | None = None
+    """mean of each channel, of pixel values in [0, 1]"""
+    std: tuple[Positive, ...] | None = None
+    """standard deviation of each channel, of pixel values in [0, 1]"""
+    damaged: Share = 0.01
+    """the largest share of images that cannot be decoded and are left out"""
+    workers: Whole | None = None
+    """processes that decode images"""
+    seed: Whole = 0
+    """the seed of the split of a folder that has none"""
+    test_share: Share = 0.2
+    """the share of images that such a split puts aside for testing"""
 
 
 class Evaluation(Section):
@@ -218,8 +234,10 @@ class Space(Section):
     """changes to the training recipe"""
     data: Data = Data()
     """where datasets are"""
-    weights: Annotated[None, NOT_AVAILABLE] = None
-    """trained weights to start from: not available in this version"""
+    architecture: dict[str, str] = Field(default_factory=dict)
+    """options of models, such as {windows: padded}"""
+    weights: Text | dict[str, Text] | None = None
+    """a file of trained weights to start from, or one for each model; or `pretrained`"""
     evaluation: Evaluation = Evaluation()
     """how models are measured"""
     confirm: Annotated[None, NOT_AVAILABLE] = None

@@ -41,9 +41,10 @@ def tiny(digits: ImageDataset) -> Iterator[ImageDataset]:
         test_labels=digits.test_labels[:120],
         mean=digits.mean,
         std=digits.std,
+        augmentation=digits.augmentation,
     )
     with pytest.MonkeyPatch.context() as patch:
-        entry = DatasetEntry("a slice of the digits", lambda: dataset.info, lambda root: dataset)
+        entry = DatasetEntry("a slice of the digits", lambda options: dataset.info, lambda options: dataset)
         patch.setitem(DATASETS, "tiny", entry)
         yield dataset
 

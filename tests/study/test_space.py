@@ -305,7 +305,7 @@ def test_an_unknown_target_is_told_once_for_all_models() -> None:
 
 def test_the_only_class_cannot_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     info = DatasetInfo("lonely", ("one",), 32, 3)
-    monkeypatch.setitem(DATASETS, "lonely", DatasetEntry("", lambda: info, DATASETS["digits"].load))
+    monkeypatch.setitem(DATASETS, "lonely", DatasetEntry("", lambda options: info, DATASETS["digits"].load))
     problem = only_problem(text(datasets=["lonely"], replicates={"forget": ["one"]}, methods={"neggrad": {}}))
     assert problem.path == "replicates.forget[0]"
     assert "'one' is the only class of lonely" in problem.message
