@@ -62,7 +62,7 @@ class Setting:
 
     dataset: str
     model: str
-    data: DataOptions = DataOptions()
+    data: DataOptions = field(default_factory=DataOptions)
     architecture: dict[str, str] = field(default_factory=dict)
     weights: str | None = None
     training: dict[str, Any] = field(default_factory=dict)

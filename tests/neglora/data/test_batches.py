@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from neglora.data import TensorBatches
-from neglora.data.batches import shifted
+from neglora.data import Augmentation, TensorBatches
+from neglora.data.augment import shifted
 
 MEAN, STD = (0.2, 0.5, 0.7), (0.3, 0.25, 0.1)
 
@@ -45,8 +45,8 @@ def test_normalization_against_the_plain_formula():
     np.testing.assert_allclose(inputs.numpy(), expected, atol=1e-5)
 
 
-def test_without_a_generator_the_order_is_kept_and_nothing_is_shifted():
-    plain, asked = batches(), batches(shift=2)
+def test_without_a_seed_the_order_is_kept_and_nothing_is_shifted():
+    plain, asked = batches(), batches(augmentation=Augmentation(shift=2))
     assert labels_of(plain) == labels_of(plain) == list(range(10))
     for (first, _), (second, _) in zip(plain, asked, strict=True):
         assert torch.equal(first, second)
@@ -70,7 +70,7 @@ def test_no_image_is_left_over_alone(count, batch_size, sizes):
 
 
 def test_an_epoch_holds_every_image_once_in_a_new_order():
-    shuffled = batches(50, generator=seeded())
+    shuffled = batches(50, seed=0)
     first, second = labels_of(shuffled), labels_of(shuffled)
     assert sorted(first) == sorted(second) == list(range(50))
     assert len({tuple(first), tuple(second), tuple(range(50))}) == 3
@@ -78,14 +78,14 @@ def test_an_epoch_holds_every_image_once_in_a_new_order():
 
 def test_labels_stay_with_their_images():
     plain = torch.cat([inputs for inputs, _ in batches(50)])
-    for inputs, labels in batches(50, generator=seeded()):
+    for inputs, labels in batches(50, seed=0):
         assert torch.equal(inputs, plain[labels])
 
 
 @pytest.mark.parametrize("shift", [0, 2])
 def test_the_seed_reproduces_order_and_shifts(shift):
     def epochs(seed):
-        made = batches(20, generator=seeded(seed), shift=shift)
+        made = batches(20, seed=seed, augmentation=Augmentation(shift=shift))
         return torch.cat([inputs for _ in range(2) for inputs, _ in made])
 
     assert torch.equal(epochs(1), epochs(1))
@@ -109,7 +109,7 @@ def test_shift_against_a_slow_loop(most):
 
 def test_what_comes_in_at_the_border_is_black_after_normalization_too():
     black = [-mean / std for mean, std in zip(MEAN, STD, strict=True)]
-    inputs = torch.cat([batch for batch, _ in batches(40, generator=seeded(), shift=2)])
+    inputs = torch.cat([batch for batch, _ in batches(40, seed=0, augmentation=Augmentation(shift=2))])
     corners = inputs[:, :, 0, 0]
     came_in = (corners - torch.tensor(black)).abs().max(1).values < 1e-6
     assert came_in.any()
