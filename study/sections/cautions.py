@@ -15,7 +15,7 @@ def cautions(source: Source) -> list[str]:
     found = [*_protocol(source), *_unfinished(source)]
     for group in source.groups:
         found += _references(group)
-        found += _outcomes(group)
+        found += _outcomes(group, forgets_classes(source))
         found += _attack(group, source)
     return found
 
@@ -30,8 +30,13 @@ def _protocol(source: Source) -> list[str]:
     replicates = source.space.get("replicates") or {}
     if len(replicates.get("seeds", [])) == 1:
         found.append("One seed only: nothing here says how much the numbers vary from one training to the next.")
-    if len(replicates.get("forget", [])) == 1:
-        found.append("One forgotten class only: other classes may be easier or harder to forget.")
+    forgets = replicates.get("forget", [])
+    if len(forgets) == 1:
+        found.append(
+            "One random forget set only: others may be easier or harder to forget."
+            if isinstance(forgets[0], dict)
+            else "One forgotten class only: other classes may be easier or harder to forget."
+        )
     table = source.searched
     if len(table) and (table["fidelity"] == "search").any():
         short = set(table["trial"]) - set(table[table["fidelity"] == "full"]["trial"])
@@ -69,7 +74,12 @@ def _references(group: Group) -> list[str]:
     ]
 
 
-def _outcomes(group: Group) -> list[str]:
+def forgets_classes(source: Source) -> bool:
+    """Whether every forget set of a study is made of classes: of a random share, Retrain keeps most of the accuracy."""
+    return not any(isinstance(forget, dict) for forget in (source.space.get("replicates") or {}).get("forget", []))
+
+
+def _outcomes(group: Group, of_classes: bool) -> list[str]:
     found = []
     base = next((base.metrics.get("ra") for base in group.bases if base.sparsity == 0), None)
     floor = COLLAPSED * (1.0 if base is None else float(base))
@@ -81,7 +91,10 @@ def _outcomes(group: Group) -> list[str]:
                 found.append(f"{named}: every trial diverged or failed.")
             continue
         forgot = tried[tried["ua"] >= FORGOTTEN]
-        if forgot.empty:
+        if not of_classes:
+            if (tried["ra"] < floor).all():
+                found.append(f"{named}: every trial collapsed (RA below half of the base's).")
+        elif forgot.empty:
             found.append(f"{named}: no trial forgot {FORGOTTEN:.0%} of the class.")
         elif (tried["ra"] < floor).all():
             found.append(f"{named}: every trial collapsed (RA below half of the base's).")

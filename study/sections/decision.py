@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from neglora.objectives import GAP_METRICS
-from neglora.record import Record
+from neglora.record import Record, forget_title
 from study.aggregate import Base, shown
-from study.plots.tradeoff import base_name
 from study.recommend import reproduce_command
+from study.references import base_name
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Cell, Group, Source
 from study.sections.values import (
@@ -110,7 +110,7 @@ def _command(identifier: str, record: Record, source: Source) -> Html:
     return join(
         tag(
             "p",
-            f"This reproduces its numbers for forgotten class {first['forget']} and seed {first['seed']} "
+            f"This reproduces its numbers for forgetting {forget_title(first['forget'])} with seed {first['seed']} "
             "(add --to DIR to keep the model):",
         ),
         command_block(identifier, reproduce_command(record, source.space)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from neglora.record import STATUSES, Record
+from neglora.record import STATUSES, Record, forget_title
 from study.aggregate import latest
 from study.sections.html import Html, join, tag
 from study.sections.source import Source
@@ -95,7 +95,7 @@ def overview_html(source: Source) -> Html:
             f"{search.get('sampler', 'unknown')}, {search.get('trials', 'unknown')} trials per cell, "
             f"on {', '.join(space.get('objectives', []))}",
         ),
-        ("Forgotten classes", ", ".join(map(str, replicates.get("forget", [])))),
+        ("Forgotten", "; ".join(map(forget_title, replicates.get("forget", [])))),
         ("Seeds", ", ".join(map(str, replicates.get("seeds", [])))),
         ("Time spent unlearning", seconds(facts.unlearn_seconds)),
         ("Time spent evaluating", seconds(facts.evaluate_seconds)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from neglora.record import forget_title
 from study.sections.html import Html, join, tag
 from study.sections.source import Source
 
@@ -59,7 +60,7 @@ def provenance_html(source: Source) -> Html:
         ("Splits", f"{protocol}. Seed of the split: {selection.get('seed', 0)}."),
         *(
             (
-                f"Images of {entry['dataset']}, class {entry['forget']} forgotten",
+                f"Images of {entry['dataset']}, {forget_title(entry['forget'])} forgotten",
                 ", ".join(f"{number:,} {_COUNTED.get(name, name)}" for name, number in entry["counts"].items()),
             )
             for entry in splits(source)
