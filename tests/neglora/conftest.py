@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neglora.artifacts import ArtifactStore
-from neglora.data import DATASETS, DatasetEntry, DatasetInfo, ImageDataset
+from neglora.data import DATASETS, DatasetEntry, DatasetInfo, ForgetSet, ImageDataset
 from neglora.data.digits import load
 from neglora.prerequisites import Setting, base_of, ensure, retrain_of
 from neglora.trial import Session
@@ -17,6 +17,8 @@ from neglora.trial import Session
 #: A few seconds of training: enough to be better than chance, far from good.
 TRAINING = {"epochs": 3, "warmup_epochs": 1, "batch_size": 32, "recovery_epochs": 1}
 FORGET = 3
+#: The same as the library holds it.
+FORGET_SET = ForgetSet((FORGET,))
 SPARSITY = 0.9
 
 
@@ -60,7 +62,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory, setting: Setting, tiny: Im
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("storage")
     store = ArtifactStore(folder / "artifacts")
-    for wanted in (base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET)):
+    for wanted in (base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET_SET)):
         ensure(wanted, store, tiny)
     return folder
 

@@ -10,7 +10,7 @@ from neglora.artifacts import ArtifactStore
 from neglora.evaluation import infer_dataset
 from neglora.prerequisites import base_of, ensure, retrain_of
 from neglora.trial import KEPT_MODELS, Session, run_trial
-from tests.neglora.conftest import FORGET, SPARSITY
+from tests.neglora.conftest import FORGET_SET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task
 
 
@@ -45,7 +45,7 @@ def test_a_session_keeps_so_many_models_and_no_more(storage, setting, tiny, monk
     monkeypatch.setattr(trial, "KEPT_MODELS", 2)
     assert KEPT_MODELS >= 2
     session = Session(storage)
-    wanted = [base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET)]
+    wanted = [base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET_SET)]
     dense, sparse = (session.get(one) for one in wanted[:2])
     assert session.get(wanted[0]) is dense, "used again, so that the sparse one is older"
     session.get(wanted[2])

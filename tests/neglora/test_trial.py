@@ -10,7 +10,7 @@ from neglora.objectives import GAP_METRICS, METRICS
 from neglora.prerequisites import base_of, retrain_of
 from neglora.record import Record
 from neglora.trial import Session, run_replicate, run_time_ratios, run_trial
-from tests.neglora.conftest import FORGET, SPARSITY
+from tests.neglora.conftest import FORGET, FORGET_SET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task, without_clocks
 
 EXTRA = {"mia_accuracy", "mia_auc", "mia_has_signal"}
@@ -104,7 +104,7 @@ def test_distances_to_retrain_by_hand(record, session, setting):
 
 
 def test_run_time_ratios_by_hand(record, session, setting):
-    facts = session.get(retrain_of(setting, 0, FORGET)).artifact.facts
+    facts = session.get(retrain_of(setting, 0, FORGET_SET)).artifact.facts
     ratio = record.cost["unlearn_seconds"] / facts["train_seconds"]
     assert record.metrics["rte"] == pytest.approx(ratio)
     assert record.metrics["speedup"] == pytest.approx(1 / ratio)
@@ -173,7 +173,7 @@ def test_retrains_record_has_the_bases(session, setting, record):
         assert set(base["metrics"]) == set(METRICS) - {"rte", "rte_epoch", "speedup"} | EXTRA
         assert 0 < base["metrics"]["gap"] < 1
     assert (
-        retrain.cost["unlearn_seconds"] == session.get(retrain_of(setting, 0, FORGET)).artifact.facts["train_seconds"]
+        retrain.cost["unlearn_seconds"] == session.get(retrain_of(setting, 0, FORGET_SET)).artifact.facts["train_seconds"]
     )
     assert Record.from_line(retrain.to_line()) == retrain
 
