@@ -28,6 +28,11 @@ class Base:
     parameters: int | None
 
 
+def base_name(sparsity: float) -> str:
+    """How a base is called where people read: "Base", "Base, 90% sparse"."""
+    return "Base" if sparsity == 0 else f"Base, {sparsity * 100:g}% sparse"
+
+
 def retrain_record(records: Sequence[Record], dataset: str, model: str) -> Record | None:
     """The group's Retrain, or None where it is missing or did not end well."""
     for record in reversed(records):

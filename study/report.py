@@ -19,7 +19,7 @@ from study.sections.attack import attack_html
 from study.sections.cautions import cautions
 from study.sections.decision import cells_html, decision_html
 from study.sections.failures import failures_html
-from study.sections.figures import progress_html, tradeoff_html
+from study.sections.figures import progress_html, sparsity_html, tradeoff_html
 from study.sections.html import Html, join, tag
 from study.sections.methods import methods_html
 from study.sections.overview import overview_html
@@ -157,6 +157,7 @@ def _group(group: Group, study: Source) -> Html:
             class_="note",
         ),
         tradeoff_html(group, study) if plotted else tag("p", "There is nothing to plot yet.", class_="note"),
+        sparsity_html(group, study),
         methods_html(group, study),
         cells_html(group, study) if group.cells else None,
         progress_html(group, study) if plotted else None,

@@ -18,12 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     from study.aggregate import write_tables
     from study.ledger import LedgerError, read_ledger
+    from study.papertable import write_paper_tables
     from study.report import write_report
 
     folders = [folder.resolve() for folder in arguments.study_dirs]
     with user_errors(LedgerError, OSError):
         for folder in folders:
-            write_tables(folder, read_ledger(folder), read_study(folder))
+            records, space = read_ledger(folder), read_study(folder)
+            write_tables(folder, records, space)
+            write_paper_tables(folder, records, space)
         default = folders[0] / "report.html" if len(folders) == 1 else Path("reports") / f"{_joined(folders)}.html"
         out = arguments.output or default
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-// Draws the report's figures from the data beside them, follows the page's colours, and copies commands.
+// Draws the report's figures from the data beside them, follows the page's colours, and copies texts.
 "use strict";
 
 (function () {
@@ -21,9 +21,9 @@
     layout.font.color = ink;
     layout.hoverlabel.bgcolor = paper;
     layout.hoverlabel.font.color = ink;
-    for (const axis of [layout.xaxis, layout.yaxis]) {
-      axis.gridcolor = grid;
-      axis.linecolor = grid;
+    for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
+      layout[name].gridcolor = grid;
+      layout[name].linecolor = grid;
     }
     return layout;
   }

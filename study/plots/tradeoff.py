@@ -14,6 +14,7 @@ from neglora.record import Record
 from study.aggregate import Base, shown
 from study.plots.style import BASE_MARK, RETRAIN_MARK, layout, method_mark, plain, setting
 from study.recommend import candidates, front_rows
+from study.references import base_name
 
 #: What UA is shown against, one figure each.
 AGAINST = ("ra", "ta", "mia")
@@ -119,11 +120,6 @@ def tradeoff_info(
         if x is not None and y is not None:
             references.append(Reference(name, x, y))
     return Tradeoff(metric, methods, references, recommended, unmeasured)
-
-
-def base_name(sparsity: float) -> str:
-    """How a base is called where people read: "Base", "Base, 90% sparse"."""
-    return "Base" if sparsity == 0 else f"Base, {sparsity * 100:g}% sparse"
 
 
 def _measured(value: float) -> float | None:

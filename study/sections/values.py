@@ -98,25 +98,29 @@ def measured(record: Record, name: str) -> Html:
 
 
 def measured_briefly(record: Record, name: str) -> Html:
-    """The shown value with its interval, for tables too wide to say on how many images: that is in the title."""
+    """As `measured`, for tables too wide to say on how many images and replicates: that is in the title."""
     value = shown(record.metrics, record.report, name)
     if value is None:
         return missing("not measured")
-    n = images(record, name)
-    if n is None:
-        return tag("span", percent(value), title=record.trial)
-    low, high = wilson(value, n)
-    interval = tag("span", f"{100 * low:.2f}–{100 * high:.2f}", class_="interval")
-    return tag("span", percent(value), interval, title=f"{record.trial}, n {n:,}")
+    n, deviation = images(record, name), spread(record, name)
+    notes, title = [], record.trial
+    if n is not None:
+        low, high = wilson(value, n)
+        notes.append(tag("span", f"{100 * low:.2f}–{100 * high:.2f}", class_="interval"))
+        title += f", n {n:,}"
+    if deviation is not None:
+        notes.append(tag("span", f"± {100 * deviation:.2f}", class_="interval"))
+        title += f", {len(record.replicates)} replicates"
+    return tag("span", percent(value), notes, title=title)
 
 
-def command_block(identifier: str, command: str) -> Html:
-    """A command with a button that copies it; the button appears when scripts run."""
+def command_block(identifier: str, command: str, what: str = "the command", class_: str = "") -> Html:
+    """A command, or another text, with a button that copies it; the button appears when scripts run."""
     return tag(
         "div",
         tag("pre", tag("code", command, id=identifier), tabindex=0),
-        tag("button", "Copy", type="button", data_copy=identifier, hidden=True, aria_label="Copy the command"),
-        class_="command",
+        tag("button", "Copy", type="button", data_copy=identifier, hidden=True, aria_label=f"Copy {what}"),
+        class_=f"command {class_}".strip(),
     )
 
 

@@ -6,7 +6,9 @@ import handmade
 import pytest
 
 from study.aggregate import base_values, retrain_record, trials_table
+from study.levels import at_sparsity, sparsities, with_epochs
 from study.plots.progress import progress_figure, progress_info
+from study.plots.sparsity import PANELS, sparsity_figure, sparsity_info
 from study.plots.style import BASE_MARK, METHOD_MARKS, OTHER_MARKS, RETRAIN_MARK, method_mark
 from study.plots.tradeoff import AGAINST, Reference, tradeoff_figure, tradeoff_info
 
@@ -153,6 +155,89 @@ def test_progress_has_a_curve_per_cell_and_dashes_per_axis():
     assert len(looks) == 4
 
 
+def sparse(number, ra, sparsity, **more):
+    params = {"lr": 0.1, "epochs": 1, "sparsity": sparsity}
+    return handmade.record(number, metrics=V(1.0, ra), params=params, **more)
+
+
+def sparsity_of(records, **more):
+    table = trials_table(records)
+    return sparsity_info(table[table["method"] != "retrain"], records, **more)
+
+
+def test_levels_are_found_whether_axis_or_parameter():
+    searched = [sparse(0, 0.9, 0.0), sparse(1, 0.8, 0.9), handmade.record(2, params={"lr": 0.1})]
+    axes = [handmade.record(0, params={"epochs": 2}, axes={"sparsity": level}) for level in (0.95, 0.5)]
+    assert sparsities(trials_table(searched)) == [0.0, 0.9]
+    # A method without the parameter starts from the dense base, and unlearns for no number of epochs.
+    assert len(at_sparsity(trials_table(searched), 0.0)) == 2
+    assert len(with_epochs(trials_table(searched), 1)) == 2
+    assert sparsities(trials_table(axes)) == [0.5, 0.95]
+    assert len(with_epochs(trials_table(axes), 2)) == 2
+    assert sparsities(trials_table([])) == []
+
+
+def test_each_sparsity_has_its_recommended_configuration():
+    records = [handmade.retrain(), sparse(0, 0.8, 0.0), sparse(1, 0.9, 0.0), sparse(2, 0.7, 0.9)]
+    info = sparsity_of(records)
+    assert [(level.sparsity, level.trial[-4:]) for level in info.methods["neglora"]] == [(0.0, "0001"), (0.9, "0002")]
+    assert info.drawable
+
+
+def test_one_sparsity_is_nothing_to_draw():
+    assert not sparsity_of([handmade.retrain(), sparse(0, 0.9, 0.9)]).drawable
+    assert not sparsity_of([handmade.retrain()]).drawable
+    lost = sparse(1, 0.9, 0.0, status="diverged", reason="nan")
+    assert not sparsity_of([handmade.retrain(), sparse(0, 0.9, 0.9), lost]).drawable
+
+
+def test_a_sparsity_without_a_recommendation_is_said_not_drawn():
+    lost = sparse(2, 0.9, 0.75, status="diverged", reason="nan")
+    info = sparsity_of([handmade.retrain(), sparse(0, 0.9, 0.0), sparse(1, 0.8, 0.9), lost])
+    assert info.sparsities == (0.0, 0.75, 0.9)
+    assert info.missing == (("neglora", 0.75, "every trial diverged or failed"),)
+    line = next(trace for trace in sparsity_figure(info).data if trace.name == "neglora" and trace.yaxis == "y2")
+    assert list(line.y) == [90.0, None, 80.0]
+
+
+def test_sparsity_values_are_the_reports_with_their_spread():
+    ones = [handmade.replicate(V(ra=0.5), V(ra=ra), seed=seed) for seed, ra in enumerate([0.9, 0.92])]
+    (level,) = sparsity_of([handmade.record(0, replicates=ones), handmade.retrain()]).methods["neglora"]
+    assert level.values["ra"] == pytest.approx(0.91)
+    assert level.errors["ra"] == pytest.approx(0.02 / 2**0.5)
+
+
+def test_the_sparsity_figure_has_a_panel_per_metric_and_one_legend():
+    records = handmade.searched(16, (0, 1))
+    info = sparsity_of(records, retrain=records[0], bases=base_values(records, "digits", "tinyvit_nano"))
+    figure = sparsity_figure(info)
+    assert len({trace.yaxis for trace in figure.data}) == len(PANELS) == 4
+    legend = [trace.name for trace in figure.data if trace.showlegend]
+    assert sorted(legend) == ["Base before unlearning", "Retrain (dense)", "neggrad", "neglora", "partial_neggrad"]
+    # The base stands in the panels of RA and TA alone.
+    assert sum(trace.name == "Base before unlearning" for trace in figure.data) == 2
+    dashed = [trace for trace in figure.data if trace.name == "Retrain (dense)"]
+    assert [trace.y[0] for trace in dashed] == [100.0, 100.0, 97.0, 100.0]
+    assert {trace.line.dash for trace in dashed} == {"dash"}
+    assert list(figure.layout.xaxis.ticktext) == ["0", "90"]
+    for trace in figure.data:
+        low, high = figure.layout[f"yaxis{trace.yaxis[1:]}"].range
+        assert all(low < value < high for value in trace.y if value is not None)
+
+
+def test_small_differences_are_not_drawn_as_cliffs():
+    figure = sparsity_figure(sparsity_of([handmade.retrain(), sparse(0, 1.0, 0.0), sparse(1, 0.999, 0.9)]))
+    low, high = figure.layout.yaxis2.range
+    assert high - low >= 5
+
+
+def test_the_sparsity_figures_hover_is_escaped():
+    records = [sparse(0, 0.9, level, method="<img src=x>") for level in (0.0, 0.9)]
+    texts = [text for trace in sparsity_figure(sparsity_of(records)).data for text in (*trace.hovertext, trace.name)]
+    assert texts
+    assert not [text for text in texts if "<img" in text]
+
+
 def test_figures_are_strict_json():
     def refuse(name):
         raise AssertionError(name)
@@ -161,3 +246,5 @@ def test_figures_are_strict_json():
     for metric in AGAINST:
         drawn = json.loads(tradeoff_figure(info_of(records, metric)).to_json(), parse_constant=refuse)
         assert drawn["data"]
+    drawn = json.loads(sparsity_figure(sparsity_of(records)).to_json(), parse_constant=refuse)
+    assert drawn["data"]

@@ -10,7 +10,6 @@ import pytest
 from study.report import ReportError, read_study, render, write_report
 from study.sections.cautions import cautions
 from study.sections.html import Html, data, tag
-from study.sections.methods import MethodRow, ReferenceRow, method_rows
 from study.sections.overview import overview
 from study.sections.source import Source, slug
 
@@ -75,12 +74,13 @@ def test_overview_sums_over_replicates():
     assert facts.hardware == ["cpu, 1 thread"]
 
 
-def test_three_separate_figures_and_progress(usual):
+def test_three_separate_figures_then_sparsity_and_progress(usual):
     figures = [attributes["id"] for name, attributes in usual.tags if "data-figure" in attributes]
     assert figures == [
         "tradeoff-ua-ra-handmade-digits-tinyvit_nano",
         "tradeoff-ua-ta-handmade-digits-tinyvit_nano",
         "tradeoff-ua-mia-handmade-digits-tinyvit_nano",
+        "sparsity-handmade-digits-tinyvit_nano",
         "progress-handmade-digits-tinyvit_nano",
     ]
     assert {f"{figure}-data" for figure in figures} == set(usual.json)
@@ -216,19 +216,40 @@ def test_cautions_about_the_attack_and_the_halves():
     assert "1 trials were measured on subsets only" in warned([handmade.record(0, fidelity="search")])
 
 
-def test_method_table_takes_the_nearest_of_each_number_of_epochs():
-    def trial(number, ra, epochs, sparsity=0.0):
-        return handmade.record(number, metrics=V(1.0, ra), params={"lr": 0.1, "epochs": epochs, "sparsity": sparsity})
+def test_published_numbers_are_marked_as_such_and_doubtful_ones_say_why():
+    place = {"dataset": "cifar10", "model": "resnet50"}
+    result = page([handmade.retrain(**place), handmade.record(0, **place)])
+    assert "paper: NegLoRA" in result.text
+    assert "published numbers of the paper's Figure 4 (ResNet50)" in result.text
+    assert "are no targets" in result.text
+    assert ("tr", {"class": "published"}) in result.tags
+    reasons = [attributes["title"] for name, attributes in result.tags if name == "sup" and "title" in attributes]
+    assert len(reasons) == 8
+    assert all(reason in result.text for reason in reasons)
 
-    records = [handmade.retrain(), trial(0, 0.8, 1), trial(1, 0.9, 1), trial(2, 0.7, 2), trial(3, 0.99, 2, 0.9)]
-    study = source(records)
-    rows = method_rows(study.groups[0], study)
-    names = [row.name if isinstance(row, ReferenceRow) else (row.method, row.sparsity) for row in rows]
-    assert names == ["Base", "Retrain", ("neglora", 0.0), "Base, 90% sparse", ("neglora", 0.9)]
-    dense, sparse = (row for row in rows if isinstance(row, MethodRow))
-    assert [choice.trial[-4:] for choice in dense.chosen.values()] == ["0001", "0002"]
-    assert sparse.chosen[1] == "none was tried"
-    assert sparse.chosen[2].trial.endswith("-0003")
+
+def test_without_published_numbers_nothing_is_said_of_the_paper(usual):
+    assert "paper: " not in usual.text
+    assert "published numbers" not in usual.text
+
+
+def test_methods_on_sparse_bases_have_a_table_of_their_own(usual):
+    assert "The same on sparse bases: tinyvit_nano on digits" in usual.text
+    assert "neglora, 90% sparse base" in usual.text
+    assert "The same on sparse bases" not in page([handmade.retrain(), handmade.record(0)]).text
+
+
+def test_the_table_can_be_copied_in_three_formats(usual):
+    for name in ("latex", "markdown", "csv"):
+        identifier = f"paper-{name}-handmade-digits-tinyvit_nano"
+        assert identifier in usual.ids
+        assert [attributes for _, attributes in usual.tags if attributes.get("data-copy") == identifier]
+    assert "\\begin{tabular}" in usual.text
+
+
+def test_one_sparsity_draws_no_figure_of_it():
+    result = page([handmade.retrain(), handmade.record(0)])
+    assert not [identifier for identifier in result.ids if identifier.startswith("sparsity-")]
 
 
 def test_a_missing_field_of_the_method_table_says_that_none_was_tried():

@@ -65,9 +65,9 @@ def opened(browser, report):
 def test_every_figure_is_drawn_at_load(opened):
     page = opened()
     figures = page.locator("[data-figure]")
-    # Two groups of three trade-offs and one progress plot, none of them scrolled to.
-    assert figures.count() == 8
-    for index in range(8):
+    # Two groups of three trade-offs and one progress plot, sparsity in one of them; none of them scrolled to.
+    assert figures.count() == 9
+    for index in range(9):
         assert figures.nth(index).locator("svg.main-svg").count() > 0
         assert figures.nth(index).locator(".scatterlayer .point").count() > 0
 
@@ -112,6 +112,16 @@ def test_the_copy_button_copies_the_command(opened):
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith("neglora unlearn --dataset digits")
     assert copied == page.locator("pre code").first.inner_text()
+
+
+def test_the_tables_are_copied_as_they_are_written(opened):
+    page = opened()
+    page.get_by_text("This table as LaTeX, Markdown and CSV").first.click()
+    page.get_by_label("Copy the CSV table").first.click()
+    page.get_by_text("Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("dataset,model,method,name,epochs,")
+    assert copied.count("\n") == 1 + 2 * 5
 
 
 def test_text_from_data_runs_nothing(opened):
