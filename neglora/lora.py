@@ -1,4 +1,4 @@
-"""Low-rank adapters through peft: inject, count, merge.
+"""Low-rank adapters through peft: inject, count, take out, attach again, merge.
 
 Source: Hu et al. 2021; Section "LoRA" of the paper (W' = W + BA, scaled by alpha / rank).
 """
@@ -7,10 +7,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Adapters by themselves, apart from the model that they were trained on.
+
+    Attributes:
+        tensors: A and B of every layer on the CPU, under peft's names.
+        layers: names of the adapted modules.
+        rank, alpha, dropout: as given to `inject`.
+    """
+
+    tensors: dict[str, Tensor]
+    layers: tuple[str, ...]
+    rank: int
+    alpha: float
+    dropout: float
+
+    @property
+    def config(self) -> LoraConfig:
+        """The same in peft's words."""
+        return _config(self.layers, self.rank, self.alpha, self.dropout)
 
 
 def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, dropout: float, seed: int) -> PeftModel:
@@ -25,11 +49,45 @@ def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, 
     Returns:
         The peft model, whose only trainable parameters are the adapters'.
     """
-    exactly = "|".join(re.escape(name) for name in layers)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=f"(?:{exactly})", bias="none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        return get_peft_model(model, _config(layers, rank, alpha, dropout))
+
+
+def _config(layers: Sequence[str], rank: int, alpha: float, dropout: float) -> LoraConfig:
+    # Names are matched whole, and as they are: peft takes a list of names for endings of names.
+    exactly = "|".join(re.escape(name) for name in layers)
+    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=f"(?:{exactly})", bias="none")
+
+
+def adapter_of(model: PeftModel, layers: Sequence[str]) -> Adapter:
+    """A copy of a model's adapters, to be kept.
+
+    Args:
+        model: from `inject`, before `merge`.
+        layers: those that it was given.
+    """
+    config = model.peft_config["default"]
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    return Adapter(tensors, tuple(layers), config.r, config.lora_alpha, config.lora_dropout)
+
+
+def attach(model: nn.Module, adapter: Adapter) -> PeftModel:
+    """Add kept adapters to a model, in place: the opposite of `adapter_of`.
+
+    Raises:
+        ValueError: the adapters are not of a model like this one.
+    """
+    adapted = inject(model, adapter.layers, rank=adapter.rank, alpha=adapter.alpha, dropout=adapter.dropout, seed=0)
+    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
+    if shapes != given:
+        differing = sorted(name for name in shapes.keys() | given.keys() if shapes.get(name) != given.get(name))
+        raise ValueError(f"the adapters do not fit {type(model).__name__}: {', '.join(differing[:3])}")
+    set_peft_model_state_dict(adapted, adapter.tensors)
+    return adapted
 
 
 def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:

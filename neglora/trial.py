@@ -19,6 +19,7 @@ from neglora.ascend import Diverged
 from neglora.data import ForgetSet, ImageDataset, Splits, parse_forget, split
 from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, infer_dataset, with_reference
 from neglora.hardware import PeakMemory, choose_device, device_name, use_threads
+from neglora.kept import adapter_file, keep_adapter
 from neglora.methods import METHODS, Unlearned
 from neglora.metrics import mean_loss
 from neglora.prerequisites import Prerequisite, Setting, base_of, find, load_model, retrain_of
@@ -45,6 +46,7 @@ class Task:
         replicates: (forget set, seed) pairs, as the user named them: a class, a list of classes, or `{random: SHARE}`.
         sparsities: base levels to measure beside Retrain (only used by the `retrain` cell).
         sampler: Optuna's system attributes, passed through to the record.
+        keep: the study's folder, where adapters are kept; None to keep none.
     """
 
     trial: str
@@ -54,6 +56,7 @@ class Task:
     replicates: tuple[tuple[Any, int], ...]
     sparsities: tuple[float, ...] = (0.0,)
     sampler: dict[str, Any] | None = None
+    keep: str | None = None
 
 
 @dataclass
@@ -256,9 +259,10 @@ def run_trial(session: Session, task: Task) -> Record:
             if task.cell["method"] == "retrain":
                 replicates.append(measure_retrain(session, task.setting, forget, seed, task.sparsities))
             else:
-                replicates.append(
-                    run_replicate(session, task.setting, task.cell["method"], task.params, forget, seed)[0]
-                )
+                method = task.cell["method"]
+                replicate, unlearned = run_replicate(session, task.setting, method, task.params, forget, seed)
+                replicates.append(replicate)
+                _keep(task, forget, seed, unlearned)
     except Exception as error:
         logger.exception("trial %s failed", task.trial)
         failure = f"{type(error).__name__}: {error}"
@@ -278,6 +282,17 @@ def run_trial(session: Session, task: Task) -> Record:
         sampler=dict(task.sampler or {}),
         provenance=provenance(),
     )
+
+
+def _keep(task: Task, forget: Any, seed: int, unlearned: Unlearned | None) -> None:
+    """Keep a replicate's adapter where the study asks for it. Without it the trial can still be run again."""
+    if task.keep is None or unlearned is None or unlearned.adapter is None:
+        return
+    file = adapter_file(Path(task.keep), task.trial, forget, seed)
+    try:
+        keep_adapter(unlearned.adapter, file)
+    except OSError as error:
+        logger.warning("the adapter of %s could not be kept in %s: %s", task.trial, file, error)
 
 
 def run_time_ratios(cost: Mapping[str, Any], epochs: int | None, retrain: Mapping[str, Any] | None) -> Measured:

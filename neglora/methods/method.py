@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from neglora.ascend import Ascent
+from neglora.lora import Adapter
 from neglora.parameters import Parameter
 from neglora.train import Epoch
 
@@ -26,6 +27,7 @@ class Unlearned:
         sparsity_after_ascent: measured share of zero weights before the adapter was merged; None without an ascent.
         layers: module names that were adapted or trained.
         curve: the training curve, of a method that trains.
+        adapter: what was merged, of a method that adapts; together with the model given it is the model returned.
     """
 
     model: nn.Module
@@ -34,6 +36,7 @@ class Unlearned:
     sparsity_after_ascent: float | None = None
     layers: tuple[str, ...] = ()
     curve: tuple[Epoch, ...] = ()
+    adapter: Adapter | None = None
 
 
 #: `unlearn(model, *, params, masks, seed, **data)`: data holds exactly what the method declares in `needs`, each as

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neglora.ascend import ascend
 from neglora.data import Batches
-from neglora.lora import adapter_parameters, inject, merge
+from neglora.lora import adapter_of, adapter_parameters, inject, merge
 from neglora.methods.method import Method, Unlearned
 from neglora.models import match_targets
 from neglora.parameters import PARAMETERS
@@ -52,8 +52,9 @@ def unlearn(
         )
     trainable = sum(parameter.numel() for parameter in parameters)
     sparsity = _base_sparsity(adapted, masks)
+    adapter = adapter_of(adapted, layers)
     merged = merge(adapted, masks if params["merge"] == "masked" else None)
-    return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers))
+    return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers), adapter=adapter)
 
 
 def _base_sparsity(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:

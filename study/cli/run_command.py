@@ -60,6 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
         # Imports torch and Ray, which takes seconds.
         from study.cluster.execution import RunOptions, run_study
         from study.cluster.failures import ClusterError, PreparationError
+        from study.keeping import Tidying
     storage = storage_folder(arguments.storage)
     study_dir = storage / space.study
     if arguments.fresh:
@@ -77,7 +78,7 @@ def main(arguments: argparse.Namespace) -> int:
         progress = choose_progress(console)
         options = RunOptions(storage, arguments.address, arguments.workers, arguments.verbose)
         try:
-            run_study(space, ledger, options, progress)
+            run_study(space, ledger, options, progress, Tidying(study_dir, space.resolved()))
         except KeyboardInterrupt:
             progress.close()
             console.print(
@@ -100,10 +101,15 @@ def main(arguments: argparse.Namespace) -> int:
 def finish(study_dir: Path, console: Console, ledger: Ledger) -> None:
     """Write tables and report, and say how the study ended."""
     from study.aggregate import write_tables
+    from study.keeping import remove_unfinished, tidy
+    from study.papertable import write_paper_tables
     from study.report import write_report
 
-    records = list(ledger.records)
-    write_tables(study_dir, records, read_study(study_dir))
+    records, space = list(ledger.records), read_study(study_dir)
+    write_tables(study_dir, records, space)
+    write_paper_tables(study_dir, records, space)
+    tidy(study_dir, records, space)
+    remove_unfinished(study_dir)
     report = write_report([study_dir], study_dir / "report.html")
     shown = Path("reports") / f"{study_dir.name}.html"
     try:

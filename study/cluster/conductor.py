@@ -15,6 +15,8 @@ from study.suggestions import Finished, Suggestion, Waiting
 
 #: Builds the task of a suggestion of a cell.
 MakeTask = Callable[[CellSearch, Suggestion], Task]
+#: Told all records of the study whenever one was written.
+Recorded = Callable[[Sequence[Record]], None]
 
 
 class Conductor:
@@ -26,6 +28,7 @@ class Conductor:
         make_task: builds a trial's task.
         progress: told about every finished trial.
         limit: at most so many trials handed out at once; None for no limit.
+        recorded: told all records whenever one was written.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class Conductor:
         make_task: MakeTask,
         progress: Progress,
         limit: int | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         self.searches = list(searches)
         self.ledger = ledger
         self.make_task = make_task
         self.progress = progress
         self.limit = limit
+        self.recorded = recorded
         self.finished = False
         self.fatal: LedgerError | None = None
         self._out: dict[str, tuple[CellSearch, Task]] = {}
@@ -97,6 +102,8 @@ class Conductor:
         except LedgerError as error:
             self.fatal = error
             return
+        if self.recorded:
+            self.recorded(self.ledger.records)
         search.tell(record)
         self._finished += 1
         self._records[search.cell.id].append(record)

@@ -13,7 +13,7 @@ from neglora.data import DataOptions, parse_forget
 from neglora.prerequisites import Prerequisite, Setting, needed
 from neglora.record import trial_id
 from neglora.trial import Task
-from study.cluster.conductor import Conductor, MakeTask
+from study.cluster.conductor import Conductor, MakeTask, Recorded
 from study.cluster.connection import Cluster, connected
 from study.ledger import Ledger
 from study.progress import Progress
@@ -102,7 +102,9 @@ def searches_of(space: Space, ledger: Ledger) -> list[CellSearch]:
     return searches
 
 
-def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progress) -> None:
+def run_study(
+    space: Space, ledger: Ledger, options: RunOptions, progress: Progress, recorded: Recorded | None = None
+) -> None:
     """Run what the ledger does not hold yet.
 
     Args:
@@ -110,6 +112,7 @@ def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progr
         ledger: open for writing; every finished trial is appended.
         options: where and how.
         progress: told about everything.
+        recorded: told all records whenever one was written.
 
     Raises:
         ClusterError: no cluster, or one that cannot give what a trial asks for.
@@ -117,6 +120,7 @@ def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progr
         LedgerError: the ledger can no longer be written.
     """
     searches = searches_of(space, ledger)
+    study_dir = options.storage / space.study
     if all(search.done for search in searches):
         progress.say("Every trial is in the ledger: nothing to run.")
         return
@@ -138,9 +142,10 @@ def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progr
         conductor = Conductor(
             searches,
             ledger,
-            _task_maker(space),
+            _task_maker(space, study_dir),
             progress,
             limit=None if cluster.local else options.workers,
+            recorded=recorded,
         )
         _tune(space, conductor, cluster, options)
     if conductor.fatal:
@@ -149,8 +154,8 @@ def run_study(space: Space, ledger: Ledger, options: RunOptions, progress: Progr
         progress.say(f"{conductor.remaining} trials were not run; the same command goes on with them")
 
 
-def _task_maker(space: Space) -> MakeTask:
-    """What builds the task of a suggestion."""
+def _task_maker(space: Space, study_dir: Path) -> MakeTask:
+    """What builds the task of a suggestion; adapters are kept in the study's folder."""
     replicates = tuple(
         (forget, seed) for forget in space.resolved()["replicates"]["forget"] for seed in space.replicates.seeds
     )
@@ -170,6 +175,7 @@ def _task_maker(space: Space) -> MakeTask:
             replicates=replicates,
             sparsities=sparsities[group],
             sampler=suggestion.system_attrs,
+            keep=str(study_dir),
         )
 
     return make

@@ -1,0 +1,207 @@
+"""The card of an unlearned model: what it is, how it was made, how it measures, and how to load it. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from neglora.artifacts import Artifact
+from neglora.data import ForgetSet, ImageDataset
+from neglora.intervals import wilson
+from neglora.lora import Adapter
+from neglora.models import find_model
+from neglora.prerequisites import Setting
+from neglora.provenance import provenance
+from neglora.record import Measured, forget_title
+
+#: Which part of the images each share was measured on. The attack's own figures are no shares of one part.
+MEASURED_ON = {
+    "ua": "forget",
+    "ra": "retain",
+    "ta": "test_report",
+    "mia": "forget",
+    "ua_test": "test_forget",
+    "runner_up": "forget",
+}
+SHOWN = ("ua", "mia", "ra", "ta", "ua_test", "runner_up", "gap", "tow")
+
+
+def card(
+    result: Mapping[str, Any],
+    *,
+    setting: Setting,
+    dataset: ImageDataset,
+    forget: ForgetSet,
+    base: Artifact | None,
+    adapter: Adapter | None,
+    merge: str | None,
+) -> dict[str, Any]:
+    """What `card.json` holds.
+
+    Args:
+        result: `metrics`, `base`, `retrain`, `params`, `cost`, `selection` and `details`, as `neglora unlearn --json`
+            prints them, and whatever else is to be kept, such as the trial's id.
+        setting: the surroundings.
+        dataset: the loaded dataset.
+        forget: what was forgotten.
+        base: the artifact that unlearning started from; None for Retrain.
+        adapter: what was merged; None for a method without one.
+        merge: `dense` or `masked`, of a method that merges.
+    """
+    info = dataset.info
+    entry = find_model(setting.model)
+    taken = entry.options if entry else ()
+    names = [info.classes[index] for index in forget.classes]
+    return {
+        **result,
+        "intervals": intervals(result["metrics"], result["details"]["counts"]),
+        "forget": {"set": forget.plain, "classes": names, "title": forget_title(names or forget.plain)},
+        "dataset": {
+            "name": info.name,
+            "fingerprint": dataset.fingerprint,
+            "classes": list(info.classes),
+            "image_size": info.image_size,
+            "channels": info.channels,
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+        },
+        "model": {
+            "name": setting.model,
+            "architecture": {name: value for name, value in setting.architecture.items() if name in taken},
+            "weights": setting.weights,
+            "base": base.key if base else None,
+        },
+        "setting": asdict(setting),
+        "adapter": None
+        if adapter is None
+        else {"layers": list(adapter.layers), "rank": adapter.rank, "alpha": adapter.alpha, "merge": merge},
+        "provenance": provenance(),
+    }
+
+
+def intervals(metrics: Measured, counts: Mapping[str, int]) -> dict[str, list[float]]:
+    """Wilson's 95% intervals `[low, high]` of the shares that were measured."""
+    found = {}
+    for name, part in MEASURED_ON.items():
+        share = metrics.get(name)
+        if share is not None and counts.get(part):
+            found[name] = list(wilson(float(share), counts[part]))
+    return found
+
+
+def card_markdown(card: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """The card for people, as `README.md` holds it.
+
+    Args:
+        card: from `card`.
+        files: what lies beside it, by name, with a sentence each.
+    """
+    model, data, forget, params = card["model"], card["dataset"], card["forget"], card["params"]
+    title = f"{model['name']} on {data['name']} without {forget['title']}"
+    sections = [
+        f"# {title}",
+        _opening(card),
+        "## Measured\n\n" + _table(card),
+        "## Settings\n\n" + "\n".join(f"- {name}: {_value(value)}" for name, value in params.items()),
+        "## Files\n\n" + "\n".join(f"- `{name}`: {about}" for name, about in files.items()),
+        "## Load it\n\n" + _snippets(card, files),
+        "## Where it comes from\n\n" + _origin(card),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _opening(card: Mapping[str, Any]) -> str:
+    cost, counts = card["cost"], card["details"]["counts"]
+    lines = [
+        f"`{card['params']['method']}` unlearned {counts['forget']:,} training images and kept {counts['retain']:,}."
+    ]
+    if cost.get("unlearn_seconds") is not None:
+        lines.append(
+            f"It took {cost['unlearn_seconds']:.3g} s on {cost['device']} with {cost['threads']} thread(s) and "
+            f"{cost['trainable_parameters']:,} trained parameters."
+        )
+    checked = card.get("checked")
+    if checked:
+        lines.append(checked["words"])
+    return " ".join(lines)
+
+
+def _table(card: Mapping[str, Any]) -> str:
+    retrain, bounds = card["retrain"], card["intervals"]
+    lines = ["| % | base | unlearned | 95% interval | Retrain |", "|---|---:|---:|:---:|---:|"]
+    for name in SHOWN:
+        between = bounds.get(name)
+        cells = [
+            name.upper(),
+            _percent((card["base"] or {}).get(name)),
+            _percent(card["metrics"].get(name)),
+            f"{100 * between[0]:.2f} to {100 * between[1]:.2f}" if between else "",
+            _percent((retrain or {}).get(name)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    counts = card["details"]["counts"]
+    note = (
+        f"UA, MIA and RUNNER_UP on {counts['forget']:,} forgotten training images, RA on {counts['retain']:,} retained "
+        f"ones, TA on {counts['test_report']:,} test images that no search saw"
+        if card["setting"]["holdout"] > 0
+        else f"UA, MIA and RUNNER_UP on {counts['forget']:,} forgotten training images, RA on {counts['retain']:,} "
+        f"retained ones, TA on {counts['test_report']:,} test images: the whole test set"
+    )
+    signal = card["metrics"].get("mia_has_signal")
+    remark = "" if signal else " MIA is noise here: the attack cannot tell retained from test images."
+    return "\n".join(lines) + f"\n\n{note}. The interval is Wilson's.{remark}"
+
+
+def _snippets(card: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    model, data = card["model"], card["dataset"]
+    build = (
+        f"build_model({model['name']!r}, num_classes={len(data['classes'])}, image_size={data['image_size']}, "
+        f"channels={data['channels']}, seed=0, options={model['architecture']!r})"
+    )
+    merged = (
+        "```python\nfrom safetensors.torch import load_file\nfrom neglora.models import build_model\n\n"
+        f'model = {build}\nmodel.load_state_dict(load_file("model.safetensors"))\n```'
+    )
+    inputs = (
+        f"Images are resized to {data['image_size']} x {data['image_size']} pixels, scaled to [0, 1], and normalized "
+        f"with mean {data['mean']} and standard deviation {data['std']}. Classes are in the order of `card.json`."
+    )
+    parts = [merged, inputs]
+    if "adapter/" in files:
+        parts.append(
+            "The base and the adapter, which can be taken off again:\n\n"
+            "```python\nfrom peft import PeftModel\n\n"
+            f'base = {build}\nbase.load_state_dict(load_file("base.safetensors"))\n'
+            'model = PeftModel.from_pretrained(base, "adapter").eval()\n```'
+        )
+    elif card["adapter"] and card["adapter"]["merge"] == "masked":
+        parts.append(
+            "There is no adapter beside it: the update was merged inside the mask of a pruned base (`merge: masked`), "
+            "so that base plus adapter would be another model."
+        )
+    return "\n\n".join(parts)
+
+
+def _origin(card: Mapping[str, Any]) -> str:
+    made, data = card["provenance"], card["dataset"]
+    lines = [f"- {name}: `{card[name]}`" for name in ("study", "trial") if card.get(name)]
+    lines += [
+        f"- data: {data['name']}, SHA-256 `{data['fingerprint']}`",
+        f"- base: `{card['model']['base']}`"
+        + (f", from the weights `{card['model']['weights']}`" if card["model"]["weights"] else ""),
+        "- versions: "
+        + ", ".join(f"{name} {made[name]}" for name in ("neglora", "torch", "timm", "peft") if made.get(name)),
+        f"- written: {made['time']} on {made['host']}",
+    ]
+    if card.get("command"):
+        lines.append(f"- the same again: `{card['command']}`")
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,78 @@
+"""Adapters of trials, kept beside a study's ledger, so that a trial can be exported without being run again.
+
+One safetensors file per replicate, `TRIAL.forget-HASH.seed-S.safetensors`, whose header says what peft has to know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from neglora.lora import Adapter
+
+logger = logging.getLogger(__name__)
+
+#: The folder within a study's.
+ADAPTERS = "adapters"
+SUFFIX = ".safetensors"
+_HEADER = "adapter"
+_FORGET = ".forget-"
+
+
+def adapter_file(study_dir: Path, trial: str, forget: Any, seed: int) -> Path:
+    """Where the adapter of a replicate is kept; `forget` as its record has it."""
+    text = json.dumps(forget, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return study_dir / ADAPTERS / f"{trial}{_FORGET}{digest}.seed-{seed}{SUFFIX}"
+
+
+def trial_of(file: Path) -> str | None:
+    """The trial that a kept adapter belongs to; None for any other file, such as one that was never finished."""
+    trial, found, _ = file.name.rpartition(_FORGET)
+    return trial if found and file.suffix == SUFFIX and not trial.startswith(".") else None
+
+
+def keep_adapter(adapter: Adapter, file: Path) -> None:
+    """Write an adapter so that its file is whole or absent.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    header = {"layers": adapter.layers, "rank": adapter.rank, "alpha": adapter.alpha, "dropout": adapter.dropout}
+    data = safetensors.torch.save(adapter.tensors, metadata={_HEADER: json.dumps(header)})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def kept_adapter(file: Path) -> Adapter | None:
+    """The adapter that a file holds; None where there is none, or it is damaged, which is logged."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            header = json.loads((opened.metadata() or {})[_HEADER])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return Adapter(
+            tensors, tuple(header["layers"]), int(header["rank"]), float(header["alpha"]), float(header["dropout"])
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        logger.warning("the kept adapter %s is damaged and not used: %s", file, error)
+        return None
