@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neglora.data import DataOptions, parse_forget
-from neglora.prerequisites import Prerequisite, Setting, needed
+from neglora.data import parse_forget
+from neglora.prerequisites import Prerequisite, needed
 from neglora.record import trial_id
 from neglora.trial import Task
 from study.cluster.conductor import Conductor, MakeTask, Recorded
@@ -20,6 +20,7 @@ from study.progress import Progress
 from study.search import CellSearch
 from study.space import Space
 from study.suggestions import Suggestion
+from study.surroundings import setting_of
 
 #: Trials that wait for a worker. A deep queue lets a worker that is starting keep its trial (see `Rendezvous`).
 PENDING = 16
@@ -42,39 +43,15 @@ class RunOptions:
     verbose: bool = False
 
 
-def setting_of(space: Space, dataset: str, model: str) -> Setting:
-    """The surroundings of a cell's trials, as the space says."""
-    plain = space.resolved()
-    return Setting(
-        dataset=dataset,
-        model=model,
-        data=DataOptions.of(plain["data"]),
-        architecture=plain["architecture"],
-        weights=weights_of(space, model),
-        training={name: value for name, value in plain["training"].items() if value is not None},
-        holdout=plain["selection"]["holdout"],
-        split_seed=plain["selection"]["seed"],
-        batch_size=plain["evaluation"]["batch_size"],
-        attacks=plain["evaluation"]["attacks"],
-        threads=max(1, int(plain["resources"]["cpus"])),
-    )
-
-
-def weights_of(space: Space, model: str) -> str | None:
-    """The weights that a model's study starts from: the space has one file for all models, or one for each."""
-    given = space.resolved()["weights"]
-    return given.get(model) if isinstance(given, dict) else given
-
-
 def prerequisites_of(space: Space) -> list[Prerequisite]:
     """Everything that the study's trials start from or are compared with."""
-    found = []
+    found, plain = [], space.resolved()
     for dataset in space.datasets:
-        info = setting_of(space, dataset, space.models[0]).dataset_info()
-        forgets = [parse_forget(info, forget) for forget in space.resolved()["replicates"]["forget"]]
+        info = setting_of(plain, dataset, space.models[0]).dataset_info()
+        forgets = [parse_forget(info, forget) for forget in plain["replicates"]["forget"]]
         for model in space.models:
             found += needed(
-                setting_of(space, dataset, model),
+                setting_of(plain, dataset, model),
                 forgets=forgets,
                 seeds=list(space.replicates.seeds),
                 sparsities=list(space.sparsities(dataset, model)),
@@ -161,7 +138,7 @@ def _task_maker(space: Space, study_dir: Path) -> MakeTask:
     )
     cells = {cell.id: cell for cell in space.cells()}
     groups = {(cell.dataset, cell.model) for cell in cells.values()}
-    settings = {group: setting_of(space, *group) for group in groups}
+    settings = {group: setting_of(space.resolved(), *group) for group in groups}
     sparsities = {group: tuple(sorted({0.0, *space.sparsities(*group)})) for group in groups}
 
     def make(search: CellSearch, suggestion: Suggestion) -> Task:
