@@ -36,7 +36,7 @@ def as_markdown(table: PaperTable) -> str:
             _markdown_row(["---", *["---:"] * (len(names) - 1)]),
         ]
         for row in group.rows:
-            lines.append(_markdown_row([_markdown(row.name), *_measured(row, "—", " ± ")]))
+            lines.append(_markdown_row([_markdown(row.name), *_measured(row, "—", "{} ± {}")]))
             if row.published is not None:
                 own = [text if mark is None else f"{text} ({mark})" for text, mark in _published(row, group)]
                 lines.append(_markdown_row([_markdown(_paper_name(row)), *map(_markdown, own)]))
@@ -52,8 +52,8 @@ def as_latex(table: PaperTable) -> str:
         r"% needs \usepackage{booktabs}",
         r"\begin{table*}",
         r"\centering",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}",
+        r"\scriptsize",
+        r"\setlength{\tabcolsep}{2pt}",
         rf"\begin{{tabular}}{{ll{'r' * len(_labels()) * len(EPOCHS)}}}",
         r"\toprule",
         _latex_row(["Method", r"\# Params", *(rf"\multicolumn{{2}}{{c}}{{{_latex(label)}}}" for label in _labels())]),
@@ -69,7 +69,7 @@ def as_latex(table: PaperTable) -> str:
             rf"\multicolumn{{{columns}}}{{l}}{{\textbf{{{_latex(group.title)}}}}} \\",
         ]
         for row in group.rows:
-            lines.append(_latex_row([_latex(row.name), *_measured(row, "--", r"\,$\pm$\,")]))
+            lines.append(_latex_row([_latex(row.name), *_measured(row, "--", r"{}{{\tiny$\pm${}}}")]))
             if row.published is not None:
                 own = [
                     _latex(text) if mark is None else rf"{_latex(text)}\textsuperscript{{{mark}}}"
@@ -78,10 +78,11 @@ def as_latex(table: PaperTable) -> str:
                 lines.append(_latex_row([rf"\quad {_latex(_paper_name(row))}", *own]))
         several = f"{group.title}: " if len(table.groups) > 1 else ""
         notes += [
-            rf"\par\raggedright\footnotesize \textsuperscript{{{mark}}} {_latex(several + reason)}"
+            rf"\par\raggedright\scriptsize \textsuperscript{{{mark}}} {_latex(several + reason)}"
             for mark, reason in _footnotes(group, first)
         ]
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_latex(_caption(table.groups))}}}", *notes]
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_latex(_caption(table.groups))}}}"]
+    lines += [r"\par\smallskip", *notes] if notes else []
     return "\n".join([*lines, r"\end{table*}", ""])
 
 
@@ -164,7 +165,7 @@ def _paper_name(row: PaperRow) -> str:
     return f"paper: {row.published.name}" if row.published else ""
 
 
-def _measured(row: PaperRow, missing: str, plus_minus: str) -> list[str]:
+def _measured(row: PaperRow, missing: str, with_spread: str) -> list[str]:
     """Parameters, then each metric and RTE at one and at two epochs."""
     parameters = dict.fromkeys(tried.parameters for tried in row.tried.values() if tried.parameters is not None)
     fields = [" / ".join(f"{number:,}" for number in parameters) or missing]
@@ -172,7 +173,8 @@ def _measured(row: PaperRow, missing: str, plus_minus: str) -> list[str]:
         for epochs in EPOCHS:
             value, deviation = row.tried[epochs].values.get(name), row.tried[epochs].spreads.get(name)
             text = missing if value is None else f"{100 * value:.2f}"
-            fields.append(text if value is None or deviation is None else f"{text}{plus_minus}{100 * deviation:.2f}")
+            spread = None if value is None or deviation is None else f"{100 * deviation:.2f}"
+            fields.append(text if spread is None else with_spread.format(text, spread))
     rtes = [row.tried[epochs].values.get("rte_epoch") for epochs in EPOCHS]
     return [*fields, *(missing if value is None else f"{value:.3g}" for value in rtes)]
 
@@ -211,6 +213,9 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
+    # After the end of a row, these two would belong to it.
+    "[": "{[}",
+    "*": "{*}",
     **{character: f"\\{character}" for character in "&%$#_"},
 }
 

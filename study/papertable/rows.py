@@ -174,7 +174,7 @@ def sparse_rows(
     for method in dict.fromkeys(table["method"]):
         own = at_sparsity(table[table["method"] == method], level)
         if not own.empty:
-            name = f"{method}, {level * 100:g}% sparse base"
+            name = f"{method}, {level * 100:g}% sparse"
             rows.append(PaperRow(name, str(method), level, False, _by_epochs(own, by_trial, constraints)))
     return rows
 

@@ -62,14 +62,7 @@ def methods_html(group: Group, source: Source) -> Html:
         table(_head(), body, caption=f"Methods in the paper's shape: {group.title}", class_="numbers paper"),
         _about_published(paper),
         _note(),
-        table(
-            _head(),
-            [_measured(entry) for entry in below],
-            caption=f"The same on sparse bases: {group.title}",
-            class_="numbers paper",
-        )
-        if below
-        else None,
+        _below(group, below) if below else None,
         _to_copy(group, paper),
     )
 
@@ -161,6 +154,15 @@ def _about_published(paper: PaperGroup) -> Html | None:
             class_="note",
         ),
         tag("ul", notes, class_="note doubts") if notes else None,
+    )
+
+
+def _below(group: Group, rows: list[PaperRow]) -> Html:
+    caption = f"The same on sparse bases: {group.title}"
+    return tag(
+        "details",
+        tag("summary", "The same on sparse bases"),
+        table(_head(), [_measured(entry) for entry in rows], caption=caption, class_="numbers paper"),
     )
 
 

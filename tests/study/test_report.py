@@ -235,7 +235,7 @@ def test_without_published_numbers_nothing_is_said_of_the_paper(usual):
 
 def test_methods_on_sparse_bases_have_a_table_of_their_own(usual):
     assert "The same on sparse bases: tinyvit_nano on digits" in usual.text
-    assert "neglora, 90% sparse base" in usual.text
+    assert "neglora, 90% sparse" in usual.text
     assert "The same on sparse bases" not in page([handmade.retrain(), handmade.record(0)]).text
 
 

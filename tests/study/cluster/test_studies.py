@@ -133,6 +133,7 @@ def test_a_study_runs_through_and_leaves_its_files(finished):
         "trials.csv",
         "front.csv",
         "summary.json",
+        "tables",
     }
     assert (folder / "reports" / "tiny.html").read_bytes() == (study / "report.html").read_bytes()
     assert "http://127.0.0.1:" in result.stdout
