@@ -95,6 +95,15 @@ def adapter_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in model.named_parameters() if "lora_" in name]
 
 
+def adapter_size(model: nn.Module, layers: Sequence[str], rank: int) -> int:
+    """How many parameters adapters on the named layers would have, without adding any; also on the meta device.
+
+    A is rank x inputs and B outputs x rank; the inputs of a convolution are all values under its kernel.
+    """
+    weights = [model.get_parameter(f"{name}.weight") for name in layers]
+    return sum(rank * (weight.shape[0] + weight[0].numel()) for weight in weights)
+
+
 def merge(model: PeftModel, masks: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Add the adapters' updates to the base weights and return the plain model.
 

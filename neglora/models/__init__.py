@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
 from torch import nn
 
-from neglora.models import resnet, tinyvit
-from neglora.models.model import OPTIONS, Family, ModelEntry, ModelError
-from neglora.models.targets import TARGETS, TargetError, adaptable_layers, available_targets, family_of, match_targets
+from neglora.models import from_timm, resnet, tinyvit, vit
+from neglora.models.model import OPTIONS, Family, ModelEntry, ModelError, Preset
+from neglora.models.targets import (
+    PRESETS,
+    TARGETS,
+    TargetError,
+    adaptable_layers,
+    available_targets,
+    family_of,
+    match_targets,
+)
+from neglora.models.weights import WeightsError, fetching, fit_weights, load_weights, weights_digest
 
 MODELS: dict[str, ModelEntry] = {
     "tinyvit_nano": tinyvit.NANO,
     "resnet_nano": resnet.NANO,
+    "tinyvit_21m": tinyvit.TINYVIT_21M,
+    "vit_small": vit.VIT_SMALL,
+    "resnet50": resnet.RESNET50,
 }
 
 #: Models that are named by where they come from, `SOURCE:NAME`: the entry of a name, None where the source lacks it.
-SOURCES: dict[str, Callable[[str], ModelEntry | None]] = {}
+SOURCES: dict[str, Callable[[str], ModelEntry | None]] = {from_timm.SOURCE: from_timm.find}
 
 
 def find_model(name: str) -> ModelEntry | None:
@@ -32,6 +45,16 @@ def find_model(name: str) -> ModelEntry | None:
 def model_names() -> list[str]:
     """Every name, those of the sources as `SOURCE:NAME`."""
     return [*MODELS, *(f"{source}:NAME" for source in SOURCES)]
+
+
+def nearest_model(name: str) -> str | None:
+    """The name that a misspelt one was most likely meant to be; None where none is near."""
+    source, colon, own = name.partition(":")
+    if colon and source == from_timm.SOURCE:
+        close = difflib.get_close_matches(own, from_timm.names(), n=1)
+        return f"{source}:{close[0]}" if close else None
+    close = difflib.get_close_matches(name, [*MODELS], n=1)
+    return close[0] if close else None
 
 
 def build_model(
@@ -52,7 +75,7 @@ def build_model(
         options: of `OPTIONS`; those that the model does not take are passed over, since a study has several models.
 
     Raises:
-        ModelError: there is no such model, or it cannot be built for these images.
+        ModelError: there is no such model, or it cannot be built for these images or process them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -78,12 +101,49 @@ def _shape(
         return _build(name, num_classes, image_size, channels, dict(options)).eval()
 
 
+def pretrained_model(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    channels: int,
+    seed: int,
+    options: Mapping[str, str] | None = None,
+) -> nn.Module:
+    """As `build_model`, with timm's pretrained weights; what these cannot fill, such as the head, is drawn anew.
+
+    timm resizes what depends on the size of images, and downloads the weights where they are not in its cache.
+
+    Raises:
+        ModelError: see `build_model`.
+        WeightsError: there are no such weights, or they cannot be had here.
+    """
+    entry = _entry_of(name)
+    if entry.pretrained is None:
+        raise WeightsError(f"timm has no pretrained weights for {name}; train a base, or give a file of weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        taken = _taken(entry, options or {})
+        with fetching(name, entry.pretrained):
+            return entry.build(num_classes, image_size, channels, pretrained=True, **taken).eval()
+
+
 def _build(name: str, num_classes: int, image_size: int, channels: int, options: Mapping[str, str]) -> nn.Module:
+    entry = _entry_of(name)
+    return entry.build(num_classes, image_size, channels, **_taken(entry, options))
+
+
+def _entry_of(name: str) -> ModelEntry:
     entry = find_model(name)
     if entry is None:
-        raise ModelError(f"unknown model {name!r}; models are {', '.join(model_names())}")
-    taken = {option: options[option] for option in entry.options if option in options}
-    return entry.build(num_classes, image_size, channels, **taken)
+        close = nearest_model(name)
+        hint = f"; did you mean {close!r}?" if close else f"; models are {', '.join(model_names())}"
+        raise ModelError(f"unknown model {name!r}{hint}")
+    return entry
+
+
+def _taken(entry: ModelEntry, options: Mapping[str, str]) -> dict[str, str]:
+    return {option: options[option] for option in entry.options if option in options}
 
 
 def resolve_targets(
@@ -106,19 +166,27 @@ def resolve_targets(
 __all__ = [
     "MODELS",
     "OPTIONS",
+    "PRESETS",
     "SOURCES",
     "TARGETS",
     "Family",
     "ModelEntry",
     "ModelError",
+    "Preset",
     "TargetError",
+    "WeightsError",
     "adaptable_layers",
     "available_targets",
     "build_model",
     "family_of",
     "find_model",
+    "fit_weights",
+    "load_weights",
     "match_targets",
     "model_names",
     "model_shape",
+    "nearest_model",
+    "pretrained_model",
     "resolve_targets",
+    "weights_digest",
 ]

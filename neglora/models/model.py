@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import nn
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Layers that a published text or its parameter counts imply, under one name.
+
+    Attributes:
+        about: what was published, and how many parameters this comes to.
+        rank: of the adapters, as published or implied.
+        targets: a text of the target grammar; empty for none.
+        layers: a regular expression that full-matches module names, for layers that the grammar does not name; empty
+            for none. The preset is both together.
+    """
+
+    about: str
+    rank: int
+    targets: str = ""
+    layers: str = ""
 
 
 @dataclass(frozen=True)
@@ -18,6 +36,7 @@ class Family:
         last_stage, last_block: prefixes of module names that `last.` and `last.block.` stand for, given the model.
         partial: targets that Partial NegGrad trains (every parameter of these layers).
         default_targets: what `neglora` adapts where the user does not say.
+        presets: by name, of `neglora.models.targets.PRESETS`; a family may lack some.
     """
 
     name: str
@@ -26,13 +45,14 @@ class Family:
     last_block: Callable[[nn.Module], str]
     partial: str
     default_targets: str
+    presets: Mapping[str, Preset] = field(default_factory=dict)
 
 
 #: What a study may choose about the way models are built, and between what; the first is the default. A model takes
 #: those that its entry names.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "windows": ("clipped", "padded"),
-    "stem": ("small", "plain"),
+    "stem": ("auto", "small", "plain"),
 }
 
 
@@ -47,7 +67,8 @@ class ModelEntry:
     Attributes:
         about: one sentence for `neglora list`.
         build: `build(num_classes, image_size, channels, **options)` draws weights from torch's generator. It is also
-            called on torch's meta device, where only shapes are wanted. Raises ModelError.
+            called on torch's meta device, where only shapes are wanted. Raises ModelError. Where `pretrained` is not
+            None it also takes `pretrained=True`, which loads timm's weights (and may need a network).
         options: which of `OPTIONS` it takes.
         recipe: what it is trained with unless a study says otherwise: a key of `neglora.recipes`.
         pretrained: name of the timm model whose pretrained weights fit; None where there are none.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import timm
 from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
-from neglora.models.model import Family, ModelEntry
+from neglora.models.model import Family, ModelEntry, ModelError, Preset
+
+#: Images up to this width (and height), in pixels, get the small stem unless the option says otherwise.
+SMALL_STEM_UP_TO = 64
 
 
 def build_nano(num_classes: int, image_size: int, channels: int) -> nn.Module:
@@ -22,10 +26,42 @@ def build_nano(num_classes: int, image_size: int, channels: int) -> nn.Module:
         stem_width=16,
         zero_init_last=False,
     )
-    model.conv1 = nn.Conv2d(channels, model.conv1.out_channels, 3, stride=2, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.maxpool = nn.Identity()
+    _use_small_stem(model, channels, stride=2)
     return model
+
+
+def build_resnet50(
+    num_classes: int, image_size: int, channels: int, *, stem: str = "auto", pretrained: bool = False
+) -> nn.Module:
+    """ResNet50: 23.7M parameters with 100 classes, dropout of 0.1 before the classifier (the paper's Table 3).
+
+    The option `stem`: `plain` is the published 7x7 convolution of stride 2 with max-pooling; `small` a 3x3 one of
+    stride 1 without pooling, as work on 32-pixel images uses, since the plain stem leaves a 1x1 map of these; `auto`
+    is small up to 64 pixels and plain above.
+
+    Raises:
+        ModelError: timm's weights are asked for with the small stem, which they do not have.
+    """
+    small = stem == "small" or (stem == "auto" and image_size <= SMALL_STEM_UP_TO)
+    if small and pretrained:
+        raise ModelError(
+            f"timm's pretrained resnet50 has the plain stem, but images of {image_size} pixels get the small one here; "
+            f"set 'stem: plain', or a larger image size"
+        )
+    model = timm.create_model(
+        "resnet50", pretrained=pretrained, num_classes=num_classes, in_chans=channels, drop_rate=0.1
+    )
+    if small:
+        _use_small_stem(model, channels, stride=1)
+    return model
+
+
+def _use_small_stem(model: nn.Module, channels: int, stride: int) -> None:
+    width = model.get_submodule("conv1").out_channels
+    conv = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1 = conv
+    model.maxpool = nn.Identity()
 
 
 def _last_stage(model: nn.Module) -> str:
@@ -45,6 +81,24 @@ FAMILY = Family(
     last_block=_last_block,
     partial="conv+head",
     default_targets="conv",
+    presets={
+        "paper_counts": Preset(
+            "adapters on the blocks' convolutions, without stem and shortcuts, and on the head: of the published 608K "
+            "the convolutions are 588,288 at rank 8; the rest is the full head of 10 classes, 20,490, which here gets "
+            "an adapter of 16,464 instead",
+            rank=8,
+            targets="head",
+            layers=r"layer\d+\.\d+\.conv\d+",
+        ),
+    },
 )
 
 NANO = ModelEntry(about="ResNet with one bottleneck a stage for 32x32 images, ResNet50's layer names", build=build_nano)
+
+RESNET50 = ModelEntry(
+    about="ResNet50, with a stride-1 stem for images up to 64 pixels",
+    build=build_resnet50,
+    options=("stem",),
+    recipe="resnet50",
+    pretrained="resnet50",
+)

@@ -2,9 +2,11 @@
 
     targets = term ("+" term)*
     term    = ["last." | "last.block."] ("ffn" | "attn" | "attn_out" | "conv" | "head")
+            | "paper_text" | "paper_counts" | "partial"
 
 `last.` is the last stage (TinyViT, ResNet) or the last block (plain ViT), `last.block.` the last block everywhere. A
-list of module names is taken as it is. Grouped convolutions are left out: low-rank adapters do not factor them.
+preset is what a family says that it is (`Family.presets`), `partial` what Partial NegGrad trains. A list of module names is taken as it is. Grouped
+convolutions are left out: low-rank adapters do not factor them.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from dataclasses import replace
 
 from timm.models.resnet import ResNet
 from timm.models.tiny_vit import TinyVit
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from neglora.models import resnet, tinyvit
+from neglora.models import resnet, tinyvit, vit
 from neglora.models.model import Family
 
 TARGETS: dict[str, str] = {
@@ -27,6 +30,13 @@ TARGETS: dict[str, str] = {
     "attn_out": "output projection of every attention",
     "conv": "every convolution that is not grouped",
     "head": "the classifier",
+}
+#: Stands for the layers that Partial NegGrad trains where it is not told otherwise (`Family.partial`).
+PARTIAL = "partial"
+
+PRESETS: dict[str, str] = {
+    "paper_text": "the layers that the paper's text names: feed-forward networks",
+    "paper_counts": "the layers that the paper's parameter counts imply",
 }
 
 
@@ -52,6 +62,11 @@ def family_of(model: nn.Module) -> Family:
     if isinstance(model, ResNet):
         return resnet.FAMILY
     layers = adaptable_layers(model)
+    # Some of timm's transformers of this class have blocks of another make.
+    if isinstance(model, VisionTransformer) and all(
+        _match_kind(vit.FAMILY, layers, kind) for kind in vit.FAMILY.layers
+    ):
+        return vit.FAMILY
     kinds = "+".join(kind for kind in ("conv", "head") if _match_kind(GENERIC, layers, kind))
     return replace(GENERIC, partial=kinds, default_targets=kinds) if kinds else GENERIC
 
@@ -96,13 +111,17 @@ def _match_names(model: nn.Module, layers: dict[str, nn.Module], names: Sequence
 
 
 def _match_term(model: nn.Module, layers: dict[str, nn.Module], term: str) -> list[str]:
+    if term == PARTIAL:
+        return match_targets(model, family_of(model).partial)
+    if term in PRESETS:
+        return _match_preset(model, layers, term)
     found = re.fullmatch(r"(last\.block\.|last\.)?(\w+)", term)
     if not found or found[2] not in TARGETS:
-        close = difflib.get_close_matches(term.rsplit(".", 1)[-1], TARGETS, n=1)
+        close = difflib.get_close_matches(term.rsplit(".", 1)[-1], [*TARGETS, *PRESETS, PARTIAL], n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise TargetError(
             f"unknown target {term!r}{hint}: targets are {', '.join(TARGETS)}, each optionally with 'last.' or "
-            f"'last.block.' before it, joined with '+'"
+            f"'last.block.' before it, and {', '.join([*PRESETS, PARTIAL])}, joined with '+'"
         )
     prefix, kind = found[1], found[2]
     family = family_of(model)
@@ -116,6 +135,20 @@ def _match_term(model: nn.Module, layers: dict[str, nn.Module], term: str) -> li
             f"{', '.join(available_targets(model)) or 'no layer that can be adapted'}"
         )
     return names
+
+
+def _match_preset(model: nn.Module, layers: dict[str, nn.Module], name: str) -> list[str]:
+    family = family_of(model)
+    preset = family.presets.get(name)
+    if preset is None:
+        raise TargetError(
+            f"target {name!r} means nothing on {type(model).__name__}, which has "
+            f"{', '.join([*available_targets(model), *family.presets]) or 'no layer that can be adapted'}"
+        )
+    chosen = {layer for layer in layers if re.fullmatch(preset.layers, layer)} if preset.layers else set()
+    if preset.targets:
+        chosen.update(match_targets(model, preset.targets))
+    return [layer for layer in layers if layer in chosen]
 
 
 def _match_kind(family: Family, layers: dict[str, nn.Module], kind: str) -> list[str]:
