@@ -14,6 +14,7 @@ from neglora.models import find_model
 from neglora.prerequisites import Setting
 from neglora.provenance import provenance
 from neglora.record import Measured, forget_title
+from neglora.trial import Session, measure_base, reference
 
 #: Which part of the images each share was measured on. The attack's own figures are no shares of one part.
 MEASURED_ON = {
@@ -25,6 +26,37 @@ MEASURED_ON = {
     "runner_up": "forget",
 }
 SHOWN = ("ua", "mia", "ra", "ta", "ua_test", "runner_up", "gap", "tow")
+
+
+def result_of(
+    session: Session,
+    setting: Setting,
+    method: str,
+    params: Mapping[str, Any],
+    forget: ForgetSet,
+    replicate: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What `neglora unlearn --json` prints: a replicate's report half beside base and Retrain.
+
+    Args:
+        session: holds the base; Retrain where it was made.
+        setting, method, params: what was run.
+        forget: the forget set of the replicate.
+        replicate: as `run_replicate` gives it.
+    """
+    seed = replicate["seed"]
+    base, _ = measure_base(session, setting, forget, seed, params.get("sparsity", 0.0))
+    retrained = reference(session, setting, forget, seed)
+    surroundings = {"dataset": setting.dataset, "model": setting.model, "method": method, "forget": forget.plain}
+    return {
+        "metrics": replicate["report"],
+        "base": base["report"],
+        "retrain": retrained[0].report | {"gap": 0.0, "tow": 1.0} if retrained else None,
+        "params": surroundings | {"seed": seed, "holdout": setting.holdout} | dict(params),
+        "cost": replicate["cost"],
+        "selection": replicate["metrics"],
+        "details": replicate["details"],
+    }
 
 
 def card(

@@ -15,15 +15,41 @@ class UserError(Exception):
     """A mistake that the user can mend: shown without a traceback, exit code 2."""
 
 
-def add_storage_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that makes or reads artifacts."""
+def add_storage_arguments(parser: argparse.ArgumentParser, storage: str | None = "runs", said: str = "runs") -> None:
+    """The options of every command that makes or reads artifacts; `said` is what help calls the default storage."""
     parser.add_argument(
-        "--storage", default="runs", metavar="DIR", help="folder of studies and artifacts (default: runs)"
+        "--storage", default=storage, metavar="DIR", help=f"folder of studies and artifacts (default: {said})"
     )
-    parser.add_argument("--data-root", metavar="DIR", help="folder of datasets that are read from disk")
+    add_data_arguments(parser)
     parser.add_argument(
         "--no-verify", action="store_true", help="accept dataset archives whose checksum is not the published one"
     )
+    parser.add_argument("--download", action="store_true", help="fetch dataset archives that are missing")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that looks for datasets."""
+    parser.add_argument("--data-root", metavar="DIR", help="folder of datasets that are read from disk")
+
+
+def data_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says about data: keys of a space's section `data`, where it says something."""
+    said: dict[str, Any] = {}
+    if arguments.data_root:
+        said["root"] = str(Path(arguments.data_root).expanduser().resolve())
+    if getattr(arguments, "no_verify", False):
+        said["verify"] = False
+    if getattr(arguments, "download", False):
+        said["download"] = True
+    return said
+
+
+def data_errors() -> tuple[type[Exception], ...]:
+    """What a user can mend in data, models, targets and weights."""
+    from neglora.data import DataError, ForgetError
+    from neglora.models import ModelError, TargetError, WeightsError
+
+    return (DataError, ForgetError, ModelError, TargetError, WeightsError)
 
 
 def storage_folder(text: str) -> Path:
@@ -61,6 +87,18 @@ def read_study(study_dir: Path) -> dict[str, Any]:
     if not isinstance(study, dict):
         raise UserError(f"{path} is not a study's space")
     return study
+
+
+def forget_of(text: str) -> Any:
+    """What a forget set is on the command line: a class by name or index, `[3, 5]` or `{random: 0.1, seed: 0}`."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError:
+        # A class may have such a name.
+        return text
+    return given
 
 
 @contextmanager

@@ -1,0 +1,206 @@
+"""`neglora export`: the model of a trial, checked against its record, as a folder to take away."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from study.cli.common import UserError, add_storage_arguments, forget_of, read_study, user_errors
+
+if TYPE_CHECKING:
+    from neglora.prerequisites import Setting
+    from neglora.record import Record
+    from neglora.reproduce import Difference, Reproduced
+
+EPILOG = """\
+Adapters of trials on a front are kept and only merged again; other trials run again from their record. Either way the
+model is measured and compared with the record, and nothing is written where they disagree: on the same device,
+threads and versions every number has to be equal, elsewhere accuracies may differ by two images. --force writes it
+anyway, and the card says so.
+
+examples:
+  neglora export runs/quickstart --trial digits-tinyvit_nano-neglora-0007 --to unlearned/
+  neglora export runs/photos --trial ID --forget cat --seed 1 --to unlearned/
+  neglora export runs/photos --trial ID --forget '[cat, dog]' --to unlearned/
+"""
+
+#: The run did what it should, and the outcome is not what the record says.
+DISAGREES = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study_dir", metavar="STUDY_DIR", type=Path, help="the study's folder")
+    parser.add_argument("--trial", required=True, metavar="ID", help="of the ledger, such as the recommended one")
+    parser.add_argument("--forget", metavar="CLASS", help="the replicate's forget set (default: the first replicate's)")
+    parser.add_argument("--seed", type=int, metavar="S", help="the replicate's seed (default: the first that fits)")
+    parser.add_argument("--to", required=True, type=Path, metavar="DIR", help="a new folder, or an earlier export")
+    parser.add_argument("--force", action="store_true", help="write the model even if it is not as its record says")
+    add_storage_arguments(parser, storage=None, said="the folder that holds STUDY_DIR")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    from neglora.ascend import Diverged
+    from neglora.data import DataError, ForgetError
+    from neglora.export import ExportError, check_folder
+    from neglora.models import ModelError
+    from study.ledger import LedgerError, read_ledger
+
+    study_dir = arguments.study_dir.resolve()
+    study = read_study(study_dir)
+    with user_errors(LedgerError):
+        records = read_ledger(study_dir)
+    record = _record(records, arguments.trial, study_dir)
+    with user_errors(ExportError, DataError, ForgetError, ModelError, Diverged):
+        check_folder(arguments.to)
+        return _export(arguments, study_dir, study, record)
+
+
+def _record(records: list[Record], trial: str, study_dir: Path) -> Record:
+    """The full record of a trial.
+
+    Raises:
+        UserError: there is none, or it holds no model.
+    """
+    if not records:
+        raise UserError(f"{study_dir} has no trials yet: there is no ledger in it, or an empty one")
+    found = next((record for record in records if record.trial == trial and record.fidelity == "full"), None)
+    if found is None:
+        known = [record.trial for record in records]
+        near = difflib.get_close_matches(trial, known, n=3, cutoff=0.5) or known[:3]
+        raise UserError(f"{study_dir} has no trial {trial!r}; the nearest are {', '.join(near)}")
+    if not any(replicate["status"] == "ok" for replicate in found.replicates):
+        raise UserError(f"{trial} is {found.status} and left no model: {found.reason}")
+    return found
+
+
+def _export(arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, Any], record: Record) -> int:
+    from neglora.card import card, result_of
+    from neglora.data import parse_forget
+    from neglora.export import write_export
+    from neglora.kept import adapter_file, kept_adapter
+    from neglora.prerequisites import base_of
+    from neglora.reproduce import changed_surroundings, differences, reproduce, reproduce_retrain
+    from neglora.trial import Session
+    from study.recommend import reproduce_command
+
+    console = Console()
+    storage = Path(arguments.storage).expanduser().resolve() if arguments.storage else study_dir.parent
+    method = record.cell["method"]
+    setting = _setting(arguments, study, record)
+    number = _replicate(arguments, setting, record)
+    replicate = record.replicates[number]
+    command = reproduce_command(record, study, number) if method != "retrain" else None
+    session = Session(storage)
+    info = session.dataset(setting).info
+    forget = parse_forget(info, replicate["forget"])
+    try:
+        if method == "retrain":
+            again = reproduce_retrain(session, setting, replicate)
+        else:
+            adapter = kept_adapter(adapter_file(study_dir, record.trial, replicate["forget"], replicate["seed"]))
+            if adapter is None:
+                console.print(f"{record.trial} has no kept adapter and runs again", highlight=False, soft_wrap=True)
+            again = reproduce(session, setting, method, record.params, replicate, adapter)
+        result = result_of(session, setting, method, record.params, forget, _as_measured(replicate, again))
+    except LookupError as error:
+        raise UserError(f"{error.args[0]}. This makes it again:\n  {_making(command, study_dir, storage)}") from error
+    changed = changed_surroundings(record, replicate, session, setting)
+    found = differences(replicate, again, exact=not changed and (again.from_kept or session.device.type == "cpu"))
+    words = _verdict(found, changed)
+    refused = any(not difference.tolerated for difference in found)
+    for difference in found:
+        print(f"neglora: {difference}", file=sys.stderr)
+    if refused and not arguments.force:
+        print(f"neglora: {words}. Nothing was written; --force writes the model as it is now", file=sys.stderr)
+        return DISAGREES
+    merge = record.params.get("merge")
+    parts = again.adapter if merge == "dense" else None
+    base = session.get(base_of(setting, replicate["seed"], record.params["sparsity"])) if method != "retrain" else None
+    made = card(
+        result
+        | {"study": study["study"], "trial": record.trial, "command": command}
+        | {"checked": {"words": words + ".", "changed": changed, "differences": [str(one) for one in found]}},
+        setting=setting,
+        dataset=session.dataset(setting),
+        forget=forget,
+        base=base.artifact if base else None,
+        adapter=again.adapter,
+        merge=merge,
+    )
+    names = write_export(arguments.to, again.model, made, base=base.artifact.tensors if base else None, adapter=parts)
+    console.print(f"{words}.", highlight=False, soft_wrap=True)
+    console.print(f"{arguments.to} holds {', '.join(names)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _setting(arguments: argparse.Namespace, study: Mapping[str, Any], record: Record) -> Setting:
+    """The surroundings of a trial, with what the command line says about its data.
+
+    Raises:
+        UserError: the study's space is of another version.
+    """
+    from study.surroundings import setting_of
+
+    try:
+        setting = setting_of(study, record.cell["dataset"], record.cell["model"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the space in {arguments.study_dir} was written by another version: {error}") from error
+    data = setting.data
+    if arguments.data_root:
+        data = replace(data, root=str(Path(arguments.data_root).expanduser().resolve()))
+    if arguments.no_verify:
+        data = replace(data, verify=False)
+    return replace(setting, data=data)
+
+
+def _replicate(arguments: argparse.Namespace, setting: Setting, record: Record) -> int:
+    """The number of the replicate that is asked for: the first that fits and is not diverged.
+
+    Raises:
+        UserError: there is none; the message lists those there are.
+    """
+    from neglora.data import parse_forget
+
+    info = setting.dataset_info()
+    asked = None if arguments.forget is None else parse_forget(info, forget_of(arguments.forget))
+    for number, replicate in enumerate(record.replicates):
+        fits = asked is None or parse_forget(info, replicate["forget"]) == asked
+        if fits and arguments.seed in (None, replicate["seed"]) and replicate["status"] == "ok":
+            return number
+    listing = ", ".join(
+        f"--forget {one['forget']} --seed {one['seed']}" + ("" if one["status"] == "ok" else f" ({one['status']})")
+        for one in record.replicates
+    )
+    raise UserError(f"{record.trial} has no such replicate to export; it has {listing}")
+
+
+def _as_measured(replicate: Mapping[str, Any], again: Reproduced) -> dict[str, Any]:
+    """The recorded replicate with what was measured now; what follows from clocks stays as it was recorded."""
+    return {
+        **replicate,
+        "metrics": {**replicate["metrics"], **again.metrics},
+        "report": {**replicate["report"], **again.report},
+    }
+
+
+def _verdict(found: list[Difference], changed: list[str]) -> str:
+    why = f" ({'; '.join(changed)})" if changed else ""
+    if not found:
+        return "It measures exactly as its record says" + (f", although surroundings differ{why}" if changed else "")
+    if all(difference.tolerated for difference in found):
+        return f"It measures as its record says but for {len(found)} small differences, as other surroundings make{why}"
+    likely = why or " (device, threads and versions are the same: was an artifact or the data changed?)"
+    return f"It does not measure as its record says: {len(found)} values differ{likely}"
+
+
+def _making(command: str | None, study_dir: Path, storage: Path) -> str:
+    if command is None:
+        return f"neglora run {study_dir / 'study.yaml'} --storage {storage}"
+    return f"{command} --retrain --storage {storage}"
