@@ -2,7 +2,7 @@
 
 Each is a folder `KIND-HASH/` with `weights.safetensors` and `artifact.json`. It is written beside its place and renamed
 into it, so that it is either whole or absent; its checksum is verified at every load, and a damaged one is made again.
-Nothing is ever unpickled.
+What a maker keeps of unfinished work lies in `.KIND-HASH.partial/` until the artifact is there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 import safetensors.torch
 from torch import Tensor
+
+from neglora.synced import sync_folder, write_synced
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,10 @@ class Artifact:
     facts: dict[str, Any]
 
 
-#: Makes an artifact's tensors and facts.
-Make = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
+#: What an artifact is made of: its tensors and facts.
+Made = tuple[dict[str, Tensor], dict[str, Any]]
+#: Makes it. The folder, which the maker creates if it wants it, survives a kill; the next maker finds it again.
+Make = Callable[[Path], Made]
 
 
 def artifact_key(kind: str, determines: Mapping[str, Any]) -> str:
@@ -84,7 +88,11 @@ class ArtifactStore:
         """The artifact, made at most once however many processes ask at the same time.
 
         A file lock per artifact lets one process make it while the others wait; the kernel gives the lock back when
-        its holder dies, and the next one starts afresh.
+        its holder dies, and the next one goes on from what the maker kept in its folder.
+
+        Args:
+            kind, determines: what it is.
+            make: makes it. Its folder lies on the store's file system and is removed once the artifact is there.
 
         Raises:
             ArtifactError: the store cannot be written.
@@ -100,8 +108,10 @@ class ArtifactStore:
             # What a maker that was killed left behind; nobody else makes this one now.
             for leftover in self.root.glob(f".{key}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            tensors, facts = make()
+            partial = self.root / f".{key}.partial"
+            tensors, facts = make(partial)
             self._write(key, kind, determines, tensors, facts)
+            shutil.rmtree(partial, ignore_errors=True)
             return _read(self.root / key)
 
     @contextmanager
@@ -139,14 +149,14 @@ class ArtifactStore:
                 "facts": dict(facts),
                 "sha256": hashlib.sha256(data).hexdigest(),
             }
-            _write_synced(folder / WEIGHTS, data)
-            _write_synced(folder / FACTS, json.dumps(description, indent=1, allow_nan=False).encode())
+            write_synced(folder / WEIGHTS, data)
+            write_synced(folder / FACTS, json.dumps(description, indent=1, allow_nan=False).encode())
             folder.chmod(0o755)
             place = self.root / key
             if place.exists():
                 shutil.rmtree(place)
             folder.rename(place)
-            _sync_folder(self.root)
+            sync_folder(self.root)
         except OSError as error:
             raise ArtifactError(f"cannot write artifact {key} to {self.root}: {error.strerror}") from error
         finally:
@@ -162,18 +172,3 @@ def _read(folder: Path) -> Artifact:
     if not isinstance(description["facts"], dict):
         raise ArtifactError(f"{FACTS} holds no facts")
     return Artifact(folder.name, safetensors.torch.load(data), description["facts"])
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,12 +6,14 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from neglora.artifacts import Artifact, ArtifactStore
+from neglora.artifacts import Artifact, ArtifactError, ArtifactStore, Made, artifact_key
+from neglora.checkpoint import Checkpoint
 from neglora.data import (
     Augmentation,
     DataError,
@@ -30,15 +32,20 @@ from neglora.hardware import choose_device, cpu_model, device_name, use_threads
 from neglora.methods import METHODS
 from neglora.metrics import accuracy
 from neglora.models import build_model
+from neglora.parallel import Workers
 from neglora.prune import apply_masks, measured_sparsity, prune
+from neglora.recipe import Recipe
+from neglora.recipes import load_recipe
 from neglora.record import forget_title
 from neglora.seeds import derive_seed
-from neglora.train import Epoch, Recipe, recipe_of, train
+from neglora.train import Epoch, recipe_of, train, uses_bf16
 
 #: Raised when the code makes another model from the same settings, so that older artifacts are not taken for it.
-VERSION = 2
+VERSION = 3
 
 MASK = "mask:"
+#: The file of a training that is under way.
+TRAINING = "training.pt"
 #: The keys of `training` that change the augmentation; the dataset's own is part of its definition.
 AUGMENTED = Augmentation.names()
 
@@ -53,7 +60,8 @@ class Setting:
         architecture: options of models, by name (`neglora.models.OPTIONS`).
         weights: file of trained weights that studies start from instead of training a base; `pretrained` for timm's,
             from which base and Retrain are trained on; None for neither.
-        training: changes to the model's recipe and to the dataset's augmentation, by field name.
+        training: `recipe`, the name of another recipe than the model's own, and changes to the recipe and to the
+            dataset's augmentation, by field name.
         holdout, split_seed: of the test images' two halves.
         batch_size: images in an evaluation batch.
         attacks: `confidence` or `all`, for the report half.
@@ -81,7 +89,8 @@ class Setting:
     def recipe(self) -> Recipe:
         own = {field.name for field in fields(Recipe)}
         changes = {name: value for name, value in self.training.items() if name in own}
-        return recipe_of(self.model).changed(changes)
+        name = self.training.get("recipe")
+        return (load_recipe(name).recipe if name else recipe_of(self.model)).changed(changes)
 
     def augmentation(self, dataset: ImageDataset) -> Augmentation:
         """How training images are varied: as the dataset has it, with this setting's changes."""
@@ -153,16 +162,13 @@ class Prerequisite:
 
     def determines(self, fingerprint: str) -> dict[str, Any]:
         """Everything that determines the weights."""
-        recipe = asdict(self.setting.recipe)
-        if self.kind != "sparse":
-            recipe = {name: value for name, value in recipe.items() if not name.startswith(("pruning", "recovery"))}
         return {
             "version": VERSION,
             "kind": self.kind,
             "data": fingerprint,
             "model": self.setting.model,
             "architecture": self.setting.architecture,
-            "recipe": recipe,
+            "recipe": self.setting.recipe.determining(sparse=self.kind == "sparse"),
             "augmentation": {name: value for name, value in self.setting.training.items() if name in AUGMENTED},
             "seed": self.seed,
             "sparsity": self.sparsity,
@@ -181,6 +187,9 @@ def retrain_of(setting: Setting, seed: int, forget: ForgetSet) -> Prerequisite:
 
 
 OnEpoch = Callable[[Epoch, int], None]
+#: Makes a prerequisite whose own prerequisites are there: `fit(prerequisite, store, partial, on_epoch)`, where
+#: `partial` is the folder of what is unfinished.
+Fit = Callable[["Prerequisite", ArtifactStore, Path, "OnEpoch | None"], Made]
 
 
 def find(prerequisite: Prerequisite, store: ArtifactStore, dataset: ImageDataset) -> Artifact | None:
@@ -189,7 +198,11 @@ def find(prerequisite: Prerequisite, store: ArtifactStore, dataset: ImageDataset
 
 
 def ensure(
-    prerequisite: Prerequisite, store: ArtifactStore, dataset: ImageDataset, on_epoch: OnEpoch | None = None
+    prerequisite: Prerequisite,
+    store: ArtifactStore,
+    dataset: ImageDataset,
+    on_epoch: OnEpoch | None = None,
+    fit: Fit | None = None,
 ) -> Artifact:
     """The artifact of a prerequisite, made now (with what it needs) if it is absent or damaged.
 
@@ -198,13 +211,38 @@ def ensure(
         store: where.
         dataset: the loaded dataset of its setting, on any device; training runs on this process's GPU if it has one.
         on_epoch: told about each epoch and their number, for progress.
+        fit: makes what the recipe wants several workers for; None makes it in this process, whatever the recipe says.
     """
 
-    def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        use_threads(prerequisite.setting.threads)
-        return MAKERS[prerequisite.kind](prerequisite, store, dataset.to(choose_device()), on_epoch)
+    def make(partial: Path) -> Made:
+        if prerequisite.needs is not None:
+            ensure(prerequisite.needs, store, dataset, fit=fit)
+        if fit is not None and prerequisite.setting.recipe.workers > 1:
+            return fit(prerequisite, store, partial, on_epoch)
+        return make_here(prerequisite, store, dataset, partial, on_epoch)
 
     return store.get_or_make(prerequisite.kind, prerequisite.determines(dataset.fingerprint), make)
+
+
+def make_here(
+    prerequisite: Prerequisite,
+    store: ArtifactStore,
+    dataset: ImageDataset,
+    partial: Path,
+    on_epoch: OnEpoch | None = None,
+) -> Made:
+    """Make a prerequisite whose own prerequisites are there, in this process or as one of torch.distributed's workers.
+
+    Args:
+        prerequisite, store, dataset, on_epoch: see `ensure`.
+        partial: a folder for checkpoints of the training, made when the first one is written.
+    """
+    setting = prerequisite.setting
+    use_threads(setting.threads)
+    every = setting.recipe.checkpoint_minutes * 60
+    key = artifact_key(prerequisite.kind, prerequisite.determines(dataset.fingerprint))
+    checkpoint = Checkpoint(partial / TRAINING, key, every)
+    return MAKERS[prerequisite.kind](prerequisite, store, dataset.to(choose_device()), checkpoint, on_epoch)
 
 
 def load_model(artifact: Artifact, setting: Setting, dataset: ImageDataset) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -239,20 +277,37 @@ def _training_batches(
 
 
 def _make_base(
-    wanted: Prerequisite, store: ArtifactStore, dataset: ImageDataset, on_epoch: OnEpoch | None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    wanted: Prerequisite,
+    store: ArtifactStore,
+    dataset: ImageDataset,
+    checkpoint: Checkpoint,
+    on_epoch: OnEpoch | None,
+) -> Made:
     recipe = wanted.setting.recipe
     model = _fresh(wanted.setting, dataset, derive_seed(wanted.seed, "base", "weights"))
     everything = torch.arange(len(dataset.train_labels))
     batches = _training_batches(wanted.setting, dataset, everything, recipe, derive_seed(wanted.seed, "base", "order"))
-    curve = train(model, batches, recipe, on_epoch=_told(on_epoch, recipe))
+    curve = train(
+        model,
+        batches,
+        recipe,
+        seed=derive_seed(wanted.seed, "base", "dropout"),
+        on_epoch=_told(on_epoch, recipe),
+        checkpoint=checkpoint,
+    )
     return dict(model.state_dict()), _facts(model, dataset, curve, wanted)
 
 
 def _make_sparse(
-    wanted: Prerequisite, store: ArtifactStore, dataset: ImageDataset, on_epoch: OnEpoch | None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    dense = ensure(Prerequisite("base", wanted.setting, wanted.seed), store, dataset)
+    wanted: Prerequisite,
+    store: ArtifactStore,
+    dataset: ImageDataset,
+    checkpoint: Checkpoint,
+    on_epoch: OnEpoch | None,
+) -> Made:
+    dense = find(Prerequisite("base", wanted.setting, wanted.seed), store, dataset)
+    if dense is None:
+        raise ArtifactError(f"{wanted.title} needs its base model, which is absent: make it first")
     recipe = wanted.setting.recipe
     recovery = recipe.recovery
     model, _ = load_model(dense, wanted.setting, dataset)
@@ -265,27 +320,32 @@ def _make_sparse(
         model,
         batches,
         recovery,
+        seed=derive_seed(wanted.seed, "sparse", wanted.sparsity, "dropout"),
         after_step=lambda: apply_masks(model, masks),
         on_epoch=_told(on_epoch, recovery),
+        checkpoint=checkpoint,
     )
     tensors = dict(model.state_dict()) | {f"{MASK}{name}": mask for name, mask in masks.items()}
     return tensors, _facts(model, dataset, curve, wanted)
 
 
 def _make_retrain(
-    wanted: Prerequisite, store: ArtifactStore, dataset: ImageDataset, on_epoch: OnEpoch | None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    wanted: Prerequisite,
+    store: ArtifactStore,
+    dataset: ImageDataset,
+    checkpoint: Checkpoint,
+    on_epoch: OnEpoch | None,
+) -> Made:
     if wanted.forget is None:
         raise ValueError("Retrain needs a forget set")
     recipe = wanted.setting.recipe
     retain = split(dataset, wanted.forget).retain
-    seed = derive_seed(wanted.seed, "retrain", "order")
-    batches = _training_batches(wanted.setting, dataset, retain, recipe, seed)
+    batches = _training_batches(wanted.setting, dataset, retain, recipe, derive_seed(wanted.seed, "retrain", "order"))
     unlearned = METHODS["retrain"].unlearn(
         _fresh(wanted.setting, dataset, derive_seed(wanted.seed, "retrain", "weights")),
-        params={"recipe": recipe, "on_epoch": _told(on_epoch, recipe)},
+        params={"recipe": recipe, "on_epoch": _told(on_epoch, recipe), "checkpoint": checkpoint},
         masks={},
-        seed=seed,
+        seed=derive_seed(wanted.seed, "retrain", "dropout"),
         retain=batches,
     )
     return dict(unlearned.model.state_dict()), _facts(unlearned.model, dataset, list(unlearned.curve), wanted)
@@ -312,6 +372,8 @@ def _facts(model: nn.Module, dataset: ImageDataset, curve: list[Epoch], wanted: 
         "sparsity": measured_sparsity(model),
         "device": device_name(device),
         "threads": wanted.setting.threads,
+        "workers": Workers.of_this_process().world,
+        "precision": "bf16" if uses_bf16(wanted.setting.recipe, device) else "float32",
         "processor": cpu_model(),
         "host": platform.node(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -298,13 +298,16 @@ def _keep(task: Task, forget: Any, seed: int, unlearned: Unlearned | None) -> No
 def run_time_ratios(cost: Mapping[str, Any], epochs: int | None, retrain: Mapping[str, Any] | None) -> Measured:
     """`rte`, `rte_epoch` and `speedup` against Retrain's own measured time.
 
-    None unless device and threads equal Retrain's: a ratio between two machines says nothing about the method.
+    None unless device and threads equal Retrain's, which one worker trained: a ratio between two machines says nothing
+    about the method.
 
     Differs: the paper defines RTE as retraining time over unlearning time but prints the inverse per epoch. Here the
     inverse is `rte`, per epoch `rte_epoch`, and the formula is `speedup`.
     """
     nothing: Measured = {"rte": None, "rte_epoch": None, "speedup": None}
     if retrain is None or any(cost[name] != retrain[name] for name in ("device", "threads")):
+        return nothing
+    if retrain.get("workers", 1) > 1:
         return nothing
     seconds, whole = cost["unlearn_seconds"], retrain["train_seconds"]
     if not seconds or not whole or not epochs:

@@ -20,16 +20,18 @@ def unlearn(
 
     Args:
         model: drawn anew by whoever calls; nothing of a trained model may be in it.
-        params: `recipe` and optionally `on_epoch`, as `neglora.train.train` takes them.
+        params: `recipe` and optionally `on_epoch` and `checkpoint`, as `neglora.train.train` takes them.
         masks: not used: the reference is dense.
-        seed: not used: the order of the data is that of `retain`.
+        seed: of dropout and stochastic depth; the order of the data is that of `retain`.
         retain: D_r.
     """
     curve = train(
         model,
         retain,
         params["recipe"],
+        seed=seed,
         on_epoch=params.get("on_epoch"),
+        checkpoint=params.get("checkpoint"),
     )
     return Unlearned(model, sum(parameter.numel() for parameter in model.parameters()), curve=tuple(curve))
 

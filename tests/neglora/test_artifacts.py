@@ -23,7 +23,7 @@ class Maker:
     def __init__(self) -> None:
         self.made = 0
 
-    def __call__(self):
+    def __call__(self, partial):
         self.made += 1
         return TENSORS, {"made": self.made, "curve": [1.5, 0.5]}
 
@@ -79,7 +79,7 @@ def test_the_key_is_of_everything_that_determines():
 
 def test_tensors_that_are_views_or_need_gradients_are_kept(store):
     tensor = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
-    found = store.get_or_make("base", WHAT, lambda: ({"a": tensor.t()}, {}))
+    found = store.get_or_make("base", WHAT, lambda partial: ({"a": tensor.t()}, {}))
     assert torch.equal(found.tensors["a"], tensor.detach().t())
 
 
@@ -108,7 +108,7 @@ def test_different_artifacts_do_not_wait_for_each_other(store):
     """Making one while making another: a sparse base asks for its base."""
     inner = Maker()
 
-    def outer():
+    def outer(partial):
         store.get_or_make("base", WHAT, inner)
         return TENSORS, {}
 
@@ -187,7 +187,7 @@ def test_a_damaged_one_is_detected_and_made_again(store, caplog, damage):
 
 
 def test_a_maker_that_fails_leaves_nothing(store):
-    def fail():
+    def fail(partial):
         raise ZeroDivisionError("while training")
 
     with pytest.raises(ZeroDivisionError, match="while training"):
@@ -199,7 +199,7 @@ def test_a_maker_that_fails_leaves_nothing(store):
 
 def test_nothing_is_seen_before_it_is_whole(store, monkeypatch):
     """At the moment when the weights are written and the facts are not, and when the disk fails then."""
-    write = artifacts._write_synced
+    write = artifacts.write_synced
     seen = []
 
     def full_disk(path, data):
@@ -208,7 +208,7 @@ def test_nothing_is_seen_before_it_is_whole(store, monkeypatch):
             raise OSError(28, "No space left on device")
         write(path, data)
 
-    monkeypatch.setattr(artifacts, "_write_synced", full_disk)
+    monkeypatch.setattr(artifacts, "write_synced", full_disk)
     with pytest.raises(ArtifactError, match="No space left on device"):
         store.get_or_make("base", WHAT, Maker())
     assert seen == [([], None)]
@@ -217,7 +217,7 @@ def test_nothing_is_seen_before_it_is_whole(store, monkeypatch):
 
 def test_facts_that_are_no_json_are_refused_and_leave_nothing(store):
     with pytest.raises(ValueError, match="JSON compliant"):
-        store.get_or_make("base", WHAT, lambda: (TENSORS, {"loss": float("nan")}))
+        store.get_or_make("base", WHAT, lambda partial: (TENSORS, {"loss": float("nan")}))
     assert [path.name for path in store.root.iterdir()] == [".locks"]
 
 
