@@ -21,6 +21,7 @@ def find(name: str) -> ModelEntry | None:
     return ModelEntry(
         about=f"{name} as timm builds it",
         build=partial(build, name),
+        recipe="vit_paper",
         pretrained=name if timm.models.is_model_pretrained(name) else None,
     )
 
