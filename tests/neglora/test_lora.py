@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from neglora.ascend import freeze_batchnorm
-from neglora.lora import adapter_parameters, inject, merge
-from neglora.models import build_model, match_targets
+from neglora.lora import adapter_parameters, adapter_size, inject, merge
+from neglora.models import build_model, family_of, match_targets, model_shape
 
 CASES = [
     ("tinyvit_nano", "ffn"),
@@ -86,12 +86,43 @@ def test_the_papers_counts_on_a_vit_small():
 
 
 def test_the_papers_counts_on_resnet50():
-    """Table rows of 20.5K, the head's own weights, and 608K: with it, rank 8 on the convolutions of the blocks."""
+    """Table rows of 20.5K, the 10-class head's own weights, and 608K: with it, rank 8 on the blocks' convolutions."""
     model = timm.create_model("resnet50", pretrained=False, num_classes=10)
     head = sum(parameter.numel() for parameter in model.fc.parameters())
     assert head == 20_490
-    blocks = [name for name in match_targets(model, "conv") if name.startswith("layer") and "downsample" not in name]
-    assert (count(adapted(model, blocks, rank=8)) + head) // 1000 == 608
+    layers = match_targets(model, "paper_counts")
+    assert adapter_size(model, layers, 8) == 604_752, "where the head gets an adapter as well"
+    blocks = [name for name in layers if name != "fc"]
+    assert adapter_size(model, blocks, 8) == 588_288
+    assert count(adapted(model, blocks, rank=8)) + head == 608_778
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"), [*CASES, ("timm:test_vit", "ffn+conv"), ("timm:test_resnet", "conv+head")]
+)
+def test_adapters_are_counted_without_adding_any(name, targets):
+    model = nano(name)
+    layers = match_targets(model, targets)
+    sizes = {rank: adapter_size(model, layers, rank) for rank in (1, 5)}
+    shape = model_shape(name, num_classes=10, image_size=32)
+    assert sizes == {rank: adapter_size(shape, layers, rank) for rank in sizes}
+    assert not [key for key, _ in model.named_parameters() if "lora_" in key]
+    for rank, size in sizes.items():
+        assert size == count(adapted(nano(name), layers, rank=rank))
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "size"),
+    [
+        ("vit_small", "paper_text", 737_280),
+        ("vit_small", "paper_counts", 20_032),
+        ("tinyvit_21m", "paper_counts", 29_248),
+        ("resnet50", "paper_counts", 605_472),
+    ],
+)
+def test_presets_of_the_elders_at_100_classes(name, preset, size):
+    model = model_shape(name, num_classes=100, image_size=224)
+    assert adapter_size(model, match_targets(model, preset), family_of(model).presets[preset].rank) == size
 
 
 @pytest.mark.parametrize(("name", "targets"), CASES)

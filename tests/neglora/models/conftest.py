@@ -1,20 +1,24 @@
-"""The models in nature's size, with fresh weights: only their layers are looked at."""
+"""The models in nature's size, of which only the layers are looked at, and the small ones."""
 
 import pytest
-import timm
 from torch import nn
 
-from neglora.models import build_model
+from neglora.models import build_model, model_shape
 
 
 @pytest.fixture(scope="session")
 def elder_tinyvit() -> nn.Module:
-    return timm.create_model("tiny_vit_21m_224", pretrained=False).eval()
+    return model_shape("tinyvit_21m", num_classes=100, image_size=224)
 
 
 @pytest.fixture(scope="session")
 def elder_resnet() -> nn.Module:
-    return timm.create_model("resnet50", pretrained=False, num_classes=10).eval()
+    return model_shape("resnet50", num_classes=10, image_size=224)
+
+
+@pytest.fixture(scope="session")
+def elder_vit() -> nn.Module:
+    return model_shape("vit_small", num_classes=100, image_size=224)
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,8 @@ def nano_tinyvit() -> nn.Module:
 @pytest.fixture(scope="session")
 def nano_resnet() -> nn.Module:
     return build_model("resnet_nano", num_classes=10, image_size=32, channels=3, seed=0)
+
+
+@pytest.fixture(scope="session")
+def small_vit() -> nn.Module:
+    return build_model("timm:test_vit", num_classes=10, image_size=32, channels=3, seed=0)

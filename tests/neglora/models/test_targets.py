@@ -3,7 +3,17 @@ import re
 import pytest
 from torch import nn
 
-from neglora.models import MODELS, TARGETS, TargetError, available_targets, build_model, family_of, match_targets
+from neglora.models import (
+    PRESETS,
+    TARGETS,
+    TargetError,
+    available_targets,
+    family_of,
+    match_targets,
+    resnet,
+    tinyvit,
+    vit,
+)
 from neglora.models.targets import GENERIC
 
 BLOCKS = ["stages.1.blocks.0", "stages.2.blocks.0", "stages.2.blocks.1", "stages.3.blocks.0"]
@@ -84,14 +94,20 @@ def test_convolutions_and_head_of_the_small_resnet(nano_resnet):
     ]
 
 
-@pytest.mark.parametrize("model", ["nano_tinyvit", "elder_tinyvit", "nano_resnet", "elder_resnet"])
+#: The last block of TinyViT has attention and no convolution but a grouped one, that of a plain ViT none at all.
+WITHOUT_CONVOLUTION = {("TinyViT", "conv", "last.block."), ("ViT", "conv", "last."), ("ViT", "conv", "last.block.")}
+
+
+@pytest.mark.parametrize(
+    "model", ["nano_tinyvit", "elder_tinyvit", "nano_resnet", "elder_resnet", "small_vit", "elder_vit"]
+)
 def test_every_available_term_matches_with_every_prefix(request, model):
     model = request.getfixturevalue(model)
     for kind in available_targets(model):
         everywhere = set(match_targets(model, kind))
         for prefix in ("last.", "last.block."):
-            if (kind, prefix) == ("conv", "last.block.") and family_of(model).name == "TinyViT":
-                continue  # its last block has attention and no convolution but a grouped one
+            if (family_of(model).name, kind, prefix) in WITHOUT_CONVOLUTION:
+                continue
             found = match_targets(model, prefix + kind)
             assert found
             assert set(found) <= everywhere
@@ -103,12 +119,38 @@ def test_what_is_available(nano_tinyvit, nano_resnet):
     assert available_targets(nn.Sequential(nn.ReLU())) == []
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_what_a_family_says_of_itself_is_there(name):
-    model = build_model(name, num_classes=10, image_size=32, channels=3, seed=0)
-    family = family_of(model)
-    assert match_targets(model, family.partial)
-    assert match_targets(model, family.default_targets)
+def test_presets_of_the_paper(elder_tinyvit, elder_vit, elder_resnet):
+    assert match_targets(elder_vit, "paper_text") == match_targets(elder_vit, "ffn")
+    assert match_targets(elder_vit, "paper_counts") == ["blocks.11.attn.proj", "head"]
+    assert match_targets(elder_tinyvit, "paper_text") == match_targets(elder_tinyvit, "ffn")
+    assert match_targets(elder_tinyvit, "paper_counts") == ["stages.3.blocks.1.attn.proj", "head.fc"]
+    blocks = match_targets(elder_resnet, "paper_counts")
+    assert len(blocks) == 3 * 16 + 1
+    assert blocks[-1] == "fc"
+    assert not [name for name in blocks if "downsample" in name or name == "conv1"]
+
+
+def test_a_preset_joins_other_terms(elder_vit):
+    assert match_targets(elder_vit, "paper_text+head") == match_targets(elder_vit, "ffn+head")
+    assert match_targets(elder_vit, "head + paper_counts") == match_targets(elder_vit, "paper_counts")
+    with pytest.raises(TargetError, match=r"unknown target 'last\.paper_text'"):
+        match_targets(elder_vit, "last.paper_text")
+
+
+def test_every_preset_is_explained():
+    families = [tinyvit.FAMILY, vit.FAMILY, resnet.FAMILY]
+    for family in families:
+        assert set(family.presets) <= set(PRESETS)
+        assert all(preset.about and preset.rank >= 1 for preset in family.presets.values())
+    assert set(PRESETS) == {name for family in families for name in family.presets}
+    assert not set(PRESETS) & set(TARGETS)
+
+
+def test_a_family_that_lacks_a_preset_says_so(nano_resnet):
+    with pytest.raises(TargetError, match="'paper_text' means nothing on ResNet, which has conv, head, paper_counts"):
+        match_targets(nano_resnet, "head+paper_text")
+    with pytest.raises(TargetError, match="'paper_counts' means nothing on Sequential, which has conv, head"):
+        match_targets(other(), "paper_counts")
 
 
 def other() -> nn.Module:
@@ -155,7 +197,13 @@ def test_a_list_of_names(nano_tinyvit):
 
 @pytest.mark.parametrize(
     ("targets", "hint"),
-    [("fnn", "'ffn'"), ("last.attn_ot", "'attn_out'"), ("ffn+hed", "'head'"), ("last.block.con", "'conv'")],
+    [
+        ("fnn", "'ffn'"),
+        ("last.attn_ot", "'attn_out'"),
+        ("ffn+hed", "'head'"),
+        ("last.block.con", "'conv'"),
+        ("paper_txt", "'paper_text'"),
+    ],
 )
 def test_a_misspelt_term_gets_the_nearest(nano_tinyvit, targets, hint):
     with pytest.raises(TargetError, match=rf"unknown target .*did you mean {hint}"):
@@ -166,7 +214,7 @@ def test_a_misspelt_term_gets_the_nearest(nano_tinyvit, targets, hint):
     "targets", ["", "+", "ffn+", "first.ffn", "last.last.ffn", "block.ffn", "ffn,attn", "last.", "Q"]
 )
 def test_what_is_not_of_the_grammar_is_refused_with_what_is(nano_tinyvit, targets):
-    with pytest.raises(TargetError, match="targets are ffn, attn, attn_out, conv, head"):
+    with pytest.raises(TargetError, match=r"targets are ffn, attn, attn_out, conv, head, .*paper_text, paper_counts"):
         match_targets(nano_tinyvit, targets)
 
 

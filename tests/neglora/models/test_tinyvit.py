@@ -1,8 +1,9 @@
 import copy
+import math
 
 import pytest
 import torch
-from timm.models.tiny_vit import Attention, TinyVit
+from timm.models.tiny_vit import Attention, TinyVit, TinyVitBlock
 from torch import nn
 
 from neglora.ascend import ascend
@@ -12,8 +13,8 @@ from neglora.models import build_model
 from neglora.models.tinyvit import STOCK_WINDOWS, clipped_windows
 
 
-def build(image_size: int) -> nn.Module:
-    return build_model("tinyvit_nano", num_classes=10, image_size=image_size, channels=3, seed=0)
+def build(image_size: int, **options: str) -> nn.Module:
+    return build_model("tinyvit_nano", num_classes=10, image_size=image_size, channels=3, seed=0, options=options)
 
 
 def layer_types(model: nn.Module) -> set[tuple[str, type]]:
@@ -22,27 +23,57 @@ def layer_types(model: nn.Module) -> set[tuple[str, type]]:
 
 def test_windows_are_clipped_to_the_maps():
     assert clipped_windows(32) == (7, 4, 2, 1)
-    assert clipped_windows(64) == (7, 7, 4, 2)
+    assert clipped_windows(64) == (7, 8, 4, 2)
+    assert clipped_windows(96) == (7, 6, 6, 3)
     assert clipped_windows(224) == STOCK_WINDOWS == (7, 7, 14, 7)
 
 
-@pytest.mark.parametrize("image_size", [32, 48])
+def test_windows_at_any_size():
+    """None is larger than its map, nor than four thirds of the stock one; no size near the stock one pads less."""
+    for image_size in range(1, 513):
+        width = -(-image_size // 4)
+        for window, stock in zip(clipped_windows(image_size)[1:], STOCK_WINDOWS[1:], strict=True):
+            width = -(-width // 2)
+            assert 1 <= window <= width
+            assert window <= 4 * stock / 3
+            if width <= stock:
+                assert window == width
+                continue
+            padded = {size: math.ceil(width / size) * size for size in range(1, 20) if 2 / 3 <= size / stock <= 4 / 3}
+            assert padded[window] == min(padded.values())
+            closer = [size for size in padded if abs(size - stock) < abs(window - stock)]
+            assert all(padded[size] > padded[window] for size in closer)
+
+
+def test_the_stock_windows_can_be_had():
+    padded = build(32, windows="padded")
+    blocks = [module for module in padded.modules() if isinstance(module, TinyVitBlock)]
+    assert [block.window_size for block in blocks] == [7, 14, 14, 7]
+    assert tokens_of(padded, 32)[1] == {"stages.1": 49, "stages.2": 196, "stages.3": 49}
+
+
+@pytest.mark.parametrize("image_size", [32, 48, 64, 96, 128, 160, 192, 224])
 def test_no_window_is_padded(image_size):
     """The tokens that attention sees are those of the feature map and no more."""
-    model = build(image_size)
+    maps, tokens = tokens_of(build(image_size), image_size)
+    assert len(tokens) == 3
+    assert tokens == {stage: maps[stage] for stage in tokens}
+
+
+def tokens_of(model: nn.Module, image_size: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Tokens of each stage's map, and those that its attention sees, for one image."""
     maps, tokens = {}, {}
     for number, stage in enumerate(model.stages):
-        stage.register_forward_hook(lambda module, args, out, number=number: maps.update({number: out.shape[-2:]}))
-    for name, module in model.named_modules():
-        if isinstance(module, Attention):
-            module.register_forward_hook(
-                lambda module, args, out, name=name: tokens.update({name: args[0].shape[:2].numel()})
-            )
+        name = f"stages.{number}"
+        stage.register_forward_hook(lambda module, args, out, name=name: maps.update({name: out.shape[-2:].numel()}))
+        for module in stage.modules():
+            if isinstance(module, Attention):
+                module.register_forward_hook(
+                    lambda module, args, out, name=name: tokens.update({name: args[0].shape[:2].numel()})
+                )
     with torch.no_grad():
         model(torch.zeros(1, 3, image_size, image_size))
-    assert len(tokens) == 4
-    for name, count in tokens.items():
-        assert count == maps[int(name.split(".")[1])].numel(), name
+    return maps, tokens
 
 
 def test_at_224_it_is_the_stock_model():
@@ -57,9 +88,7 @@ def test_at_224_it_is_the_stock_model():
 def test_it_has_the_layers_of_its_elder(elder_tinyvit):
     nano = layer_types(build(32))
     assert len(nano) > 100
-    # An elder drops paths; the nano, which does not, has an identity there.
-    without_drop = {(name, kind) for name, kind in nano if "drop_path" not in name}
-    assert without_drop <= layer_types(elder_tinyvit)
+    assert nano <= layer_types(elder_tinyvit)
 
 
 def test_it_is_nano():
