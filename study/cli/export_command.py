@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study.cli.common import UserError, add_storage_arguments, forget_of, read_study, user_errors
+from study.cli.common import UserError, add_storage_arguments, data_errors, data_of, forget_of, read_study, user_errors
 
 if TYPE_CHECKING:
     from neglora.prerequisites import Setting
@@ -47,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     from neglora.ascend import Diverged
-    from neglora.data import DataError, ForgetError
     from neglora.export import ExportError, check_folder
-    from neglora.models import ModelError
     from study.ledger import LedgerError, read_ledger
 
     study_dir = arguments.study_dir.resolve()
@@ -57,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     with user_errors(LedgerError):
         records = read_ledger(study_dir)
     record = _record(records, arguments.trial, study_dir)
-    with user_errors(ExportError, DataError, ForgetError, ModelError, Diverged):
+    with user_errors(*data_errors(), ExportError, Diverged):
         check_folder(arguments.to)
         return _export(arguments, study_dir, study, record)
 
@@ -152,12 +150,7 @@ def _setting(arguments: argparse.Namespace, study: Mapping[str, Any], record: Re
         setting = setting_of(study, record.cell["dataset"], record.cell["model"])
     except (KeyError, TypeError) as error:
         raise UserError(f"the space in {arguments.study_dir} was written by another version: {error}") from error
-    data = setting.data
-    if arguments.data_root:
-        data = replace(data, root=str(Path(arguments.data_root).expanduser().resolve()))
-    if arguments.no_verify:
-        data = replace(data, verify=False)
-    return replace(setting, data=data)
+    return replace(setting, data=replace(setting.data, **data_of(arguments)))
 
 
 def _replicate(arguments: argparse.Namespace, setting: Setting, record: Record) -> int:

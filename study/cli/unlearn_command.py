@@ -9,21 +9,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from study.cli.common import UserError, add_storage_arguments, storage_folder, user_errors
+from study.cli.common import UserError, add_storage_arguments, data_errors, storage_folder, user_errors
+from study.cli.settings import settings_of
 
 if TYPE_CHECKING:
+    from neglora.data import ForgetSet
+    from neglora.methods import Unlearned
     from neglora.prerequisites import Prerequisite, Setting
     from neglora.trial import Session
 
 EPILOG = """\
---set takes the method's parameters (neglora list) and, with 'training.' before them, changes to the training recipe:
+--set takes the method's parameters (neglora list) and, before a dot, sections of a search space: training, data,
+architecture, evaluation and selection. --to writes the merged model, its base, the adapter in peft's format, and a
+card that says how to load them.
+
+examples:
   neglora unlearn --dataset digits --model tinyvit_nano --method neglora --forget 3 \\
       --set lr=3e-3 --set targets=last.ffn --retrain --to unlearned/
+  neglora unlearn --dataset imagefolder:photos --model resnet50 --weights mine.safetensors --method neglora \\
+      --forget cat --set lr=1e-3 --set data.image_size=64 --to unlearned/
+  neglora unlearn --dataset digits --model tinyvit_nano --method neglora --paper --forget '[3, 5]'
+  neglora unlearn --dataset digits --model tinyvit_nano --method neggrad --forget '{random: 0.1, seed: 0}'
 """
 
 #: Metrics of the printed table, in the paper's order, then what the paper does not show.
@@ -34,8 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, metavar="D")
     parser.add_argument("--model", required=True, metavar="M")
     parser.add_argument("--method", required=True, metavar="K")
-    parser.add_argument("--forget", required=True, metavar="CLASS", help="class to forget, by name or index")
+    parser.add_argument(
+        "--forget", required=True, metavar="CLASS", help="class by name or index, '[3, 5]' or '{random: 0.1}'"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="fixes everything that is drawn (default: 0)")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="start from this model's weights instead of training a base; or 'pretrained'"
+    )
+    parser.add_argument("--paper", action="store_true", help="the paper's settings of the method (its Table 4)")
     parser.add_argument("--retrain", action="store_true", help="make Retrain, the reference, where it is missing")
     parser.add_argument(
         "--holdout",
@@ -54,57 +70,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json)
     from neglora.artifacts import ArtifactError
-    from neglora.data import ForgetError
-    from neglora.models import TargetError
+    from neglora.export import ExportError, check_folder
     from neglora.train import TrainingDiverged
 
-    setting, params = _settings(arguments)
-    with user_errors(ForgetError, TargetError, ArtifactError, TrainingDiverged):
-        return _unlearn(arguments, setting, params, console)
+    with user_errors(*data_errors(), ArtifactError, TrainingDiverged, ExportError):
+        if arguments.to:
+            check_folder(arguments.to)
+        return _unlearn(arguments, console)
 
 
-def _unlearn(arguments: argparse.Namespace, setting: Setting, params: dict[str, Any], console: Console) -> int:
+def _unlearn(arguments: argparse.Namespace, console: Console) -> int:
+    from neglora.card import result_of
     from neglora.data import parse_forget
     from neglora.hardware import use_threads
-    from neglora.methods import METHODS
-    from neglora.models import resolve_targets
     from neglora.prerequisites import base_of, retrain_of
-    from neglora.trial import Session, measure_base, reference, run_replicate
+    from neglora.trial import Session, run_replicate
 
-    info = setting.dataset_info()
-    forget = parse_forget(info, arguments.forget)
-    if "targets" in params:
-        resolve_targets(setting.model, params["targets"], num_classes=info.num_classes, image_size=info.image_size)
-    if METHODS[arguments.method].starts_from == "fresh":
-        raise UserError("retrain is the reference of every method: choose a method and give --retrain")
-    storage = storage_folder(arguments.storage)
-    if arguments.to:
-        storage_folder(str(arguments.to))
+    setting, params, given = settings_of(arguments)
+    forget = parse_forget(setting.dataset_info(), given)
+    session = Session(storage_folder(arguments.storage))
     use_threads(setting.threads)
-    session = Session(storage)
     wanted = [base_of(setting, arguments.seed, params["sparsity"])]
     if arguments.retrain:
         wanted.append(retrain_of(setting, arguments.seed, forget))
     _ensure(session, wanted, console)
-    replicate, unlearned = run_replicate(session, setting, arguments.method, params, forget, arguments.seed)
+    replicate, unlearned = run_replicate(session, setting, arguments.method, params, given, arguments.seed)
     if unlearned is None:
         raise UserError(f"the ascent diverged: {replicate['reason']}; lower lr or epochs")
-    base, _ = measure_base(session, setting, forget, arguments.seed, params["sparsity"])
-    retrained = reference(session, setting, forget, arguments.seed)
-    half = "report"
-    result = {
-        "metrics": replicate[half],
-        "base": base[half],
-        "retrain": retrained[0].report | {"gap": 0.0, "tow": 1.0} if retrained else None,
-        "params": {"dataset": setting.dataset, "model": setting.model, "method": arguments.method}
-        | {"forget": forget.plain, "seed": arguments.seed, "holdout": setting.holdout}
-        | params,
-        "cost": replicate["cost"],
-        "selection": replicate["metrics"],
-        "details": replicate["details"],
-    }
+    result = result_of(session, setting, arguments.method, params, forget, replicate)
     if arguments.to:
-        _write_model(arguments.to, unlearned.model, result)
+        _write(arguments.to, session, setting, forget, unlearned, result)
     if arguments.json:
         json.dump(result, sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
@@ -113,81 +108,32 @@ def _unlearn(arguments: argparse.Namespace, setting: Setting, params: dict[str, 
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[Setting, dict[str, Any]]:
-    """Setting and resolved parameters from the command line.
+def _write(
+    folder: Path,
+    session: Session,
+    setting: Setting,
+    forget: ForgetSet,
+    unlearned: Unlearned,
+    result: Mapping[str, Any],
+) -> None:
+    """The same files as `neglora export` writes."""
+    from neglora.card import card
+    from neglora.export import write_export
+    from neglora.prerequisites import base_of
 
-    Raises:
-        UserError: every mistake in them at once.
-    """
-    from neglora.data import DataOptions, dataset_names, find_dataset
-    from neglora.methods import METHODS
-    from neglora.models import family_of, find_model, model_names, model_shape
-    from neglora.prerequisites import Setting
-    from study.space import training_problems, unknown_name
-
-    problems = []
-    finders: dict[str, tuple[Any, list[str]]] = {
-        "dataset": (find_dataset, dataset_names()),
-        "model": (find_model, model_names()),
-        "method": (METHODS.get, list(METHODS)),
-    }
-    for kind, (find, known) in finders.items():
-        name = getattr(arguments, kind)
-        if find(name) is None:
-            problems.append(f"--{kind}: {unknown_name(name, known)}")
-    if not 0 <= arguments.holdout < 1:
-        problems.append(f"--holdout: expected a share in [0, 1), got {arguments.holdout:g}")
-    if arguments.threads < 1:
-        problems.append(f"--threads: expected at least 1, got {arguments.threads}")
-    params: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    selection: dict[str, Any] = {}
-    for text in arguments.set:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            problems.append(f"--set {text}: expected key=value")
-            continue
-        place, _, field = name.rpartition(".")
-        {"training": training, "selection": selection, "": params}.get(place, params)[
-            field if place in ("training", "selection") else name
-        ] = _value(value)
-    problems += [f"--set training.{line}" for line in training_problems(training)]
-    for name, value in selection.items():
-        if name != "seed" or not isinstance(value, int):
-            problems.append(f"--set selection.{name}={value}: only selection.seed, a whole number, can be set")
-    if problems:
-        raise UserError("\n".join(problems))
-    method = METHODS[arguments.method]
-    setting = Setting(
-        dataset=arguments.dataset,
-        model=arguments.model,
-        data=DataOptions(root=arguments.data_root, verify=not arguments.no_verify),
-        training=training,
-        holdout=arguments.holdout,
-        split_seed=selection.get("seed", 0),
-        threads=arguments.threads,
+    params = result["params"]
+    base = session.get(base_of(setting, params["seed"], params["sparsity"])).artifact
+    made = card(
+        result,
+        setting=setting,
+        dataset=session.dataset(setting),
+        forget=forget,
+        base=base,
+        adapter=unlearned.adapter,
+        merge=params.get("merge"),
     )
-    if "targets" not in params and any(parameter.name == "targets" for parameter in method.parameters):
-        info = setting.dataset_info()
-        shape = model_shape(setting.model, num_classes=info.num_classes, image_size=info.image_size)
-        params["targets"] = family_of(shape).default_targets
-    with user_errors(ValueError):
-        resolved = method.resolve(params)
-    return setting, resolved
-
-
-def _value(text: str) -> Any:
-    """A value as in a search space: YAML, with numbers such as 3e-3 that YAML 1.1 takes for text."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    adapter = unlearned.adapter if params.get("merge") == "dense" else None
+    write_export(folder, unlearned.model, made, base=base.tensors, adapter=adapter)
 
 
 def _ensure(session: Session, wanted: Sequence[Prerequisite], console: Console) -> None:
@@ -241,15 +187,3 @@ def _print(console: Console, result: Mapping[str, Any], arguments: argparse.Name
         )
     if arguments.to:
         console.print(f"The unlearned model is in {arguments.to}", highlight=False, soft_wrap=True)
-
-
-def _write_model(folder: Path, model: Any, result: Mapping[str, Any]) -> None:
-    """`model.safetensors` and `card.json`, which says how it was made and how it measures."""
-    import safetensors.torch
-
-    from neglora.provenance import provenance
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    (folder / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
-    card = dict(result) | {"provenance": provenance()}
-    (folder / "card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
