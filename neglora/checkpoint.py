@@ -53,12 +53,13 @@ class Checkpoint:
         Raises:
             OSError: the folder cannot be written.
         """
+        # Also after a failure: the next write is tried when it is due, not at the next step.
+        self._written = time.monotonic()
         held = io.BytesIO()
         torch.save({"format": FORMAT, "belongs_to": self.belongs_to, "state": state}, held)
         data = held.getvalue()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replace_synced(self.path, _MAGIC + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
-        self._written = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """The state that was written last, its tensors on the CPU; None where there is none that can be used.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from neglora.parallel import Workers
 from neglora.recipe import Recipe
 from neglora.recipes import load_recipe
 from neglora.seeds import derive_seed
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingDiverged(RuntimeError):
@@ -128,7 +131,7 @@ def train(
                 at.batch += 1
                 if checkpoint and workers.rank == 0 and checkpoint.due:
                     at.seconds = time.perf_counter() - started
-                    checkpoint.save(_state(model, optimizer, at))
+                    _keep(checkpoint, _state(model, optimizer, at))
             summed, right_ones, count = torch.cat(at.figures).double().sum(0).tolist()
             finished = Epoch(at.epoch + 1, summed / count, right_ones / count, time.perf_counter() - started)
             if not math.isfinite(finished.loss):
@@ -176,6 +179,14 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer, at: _Position) ->
         "seconds": at.seconds,
         "curve": [asdict(epoch) for epoch in at.curve],
     }
+
+
+def _keep(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+    """Write a checkpoint. The training itself does without."""
+    try:
+        checkpoint.save(state)
+    except OSError as error:
+        logger.warning("the training goes on, but could not be kept in %s: %s", checkpoint.path, error)
 
 
 def _restored(

@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -6,24 +7,28 @@ from torch.nn import functional
 
 from neglora import prerequisites
 from neglora.artifacts import ArtifactStore
-from neglora.data import split
+from neglora.checkpoint import Checkpoint
+from neglora.data import ForgetSet, split
 from neglora.evaluation import infer_dataset
 from neglora.methods import METHODS
 from neglora.metrics import accuracy
-from neglora.models import MODELS
 from neglora.prerequisites import (
     MASK,
+    TRAINING,
     Prerequisite,
     Setting,
     base_of,
     ensure,
     find,
     load_model,
+    make_here,
     needed,
     retrain_of,
 )
 from neglora.prune import measured_sparsity
-from tests.neglora.conftest import FORGET, SPARSITY
+from neglora.recipe import RecipeError
+from neglora.recipes import load_recipe
+from tests.neglora.conftest import FORGET, FORGET_SET, SPARSITY
 
 
 @pytest.fixture
@@ -43,13 +48,13 @@ def loaded(wanted, store, tiny):
     return artifact, model, masks
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["tinyvit_nano", "resnet_nano"])
 def test_every_parameter_of_retrain_differs_from_the_bases(quick, tiny, tmp_path, model):
     """Fresh weights and no trace of the base; the statistics of its BatchNorm too."""
     quick = replace(quick, model=model)
     store = ArtifactStore(tmp_path)
     base = ensure(base_of(quick, 0, 0.0), store, tiny)
-    retrained = ensure(retrain_of(quick, 0, FORGET), store, tiny)
+    retrained = ensure(retrain_of(quick, 0, FORGET_SET), store, tiny)
     assert set(base.tensors) == set(retrained.tensors)
     names = [name for name in base.tensors if not name.endswith("num_batches_tracked")]
     assert len(names) > 40
@@ -61,20 +66,20 @@ def test_retrain_sees_the_retained_images_alone(quick, tiny, tmp_path, monkeypat
     method = METHODS["retrain"]
 
     def watched(model, **arguments):
-        seen.append(arguments["retain"].labels)
+        seen.append(torch.cat([labels for _, labels in arguments["retain"].epoch(0)]))
         return method.unlearn(model, **arguments)
 
     monkeypatch.setitem(METHODS, "retrain", replace(method, unlearn=watched))
-    ensure(retrain_of(quick, 0, FORGET), ArtifactStore(tmp_path), tiny)
+    ensure(retrain_of(quick, 0, FORGET_SET), ArtifactStore(tmp_path), tiny)
     [labels] = seen
-    assert torch.equal(labels, tiny.train_labels[split(tiny, FORGET).retain])
+    assert torch.equal(labels.sort().values, tiny.train_labels[split(tiny, FORGET_SET).retain].sort().values)
     assert FORGET not in labels.tolist()
 
 
 def test_retrain_never_learned_what_was_to_be_forgotten(setting, store, tiny):
-    splits = split(tiny, FORGET)
+    splits = split(tiny, FORGET_SET)
     losses = {}
-    for wanted in (base_of(setting, 0, 0.0), retrain_of(setting, 0, FORGET)):
+    for wanted in (base_of(setting, 0, 0.0), retrain_of(setting, 0, FORGET_SET)):
         _, model, _ = loaded(wanted, store, tiny)
         outputs = infer_dataset(model, tiny, 64).train[splits.forget]
         losses[wanted.kind] = functional.cross_entropy(outputs.logits, outputs.labels).item()
@@ -93,7 +98,7 @@ def test_facts_of_an_artifact(setting, store, tiny):
     for wanted, epochs in (
         (base_of(setting, 0, 0.0), 3),
         (base_of(setting, 0, SPARSITY), 1),
-        (retrain_of(setting, 0, FORGET), 3),
+        (retrain_of(setting, 0, FORGET_SET), 3),
     ):
         artifact, model, _ = loaded(wanted, store, tiny)
         facts = artifact.facts
@@ -103,7 +108,8 @@ def test_facts_of_an_artifact(setting, store, tiny):
         assert facts["parameters"] == sum(parameter.numel() for parameter in model.parameters())
         assert facts["sparsity"] == measured_sparsity(model)
         assert facts["title"] == wanted.title
-        assert facts["threads"] == 1
+        assert facts["threads"] == facts["workers"] == 1
+        assert facts["precision"] == "float32" if not torch.cuda.is_available() else facts["precision"]
         assert facts["device"] == "cpu" if not torch.cuda.is_available() else facts["device"]
 
 
@@ -175,7 +181,9 @@ def key(wanted: Prerequisite, fingerprint: str = "f") -> str:
     return str(wanted.determines(fingerprint))
 
 
-@pytest.mark.parametrize("wanted", [base_of(SETTING, 0, 0.0), base_of(SETTING, 0, 0.9), retrain_of(SETTING, 0, 3)])
+@pytest.mark.parametrize(
+    "wanted", [base_of(SETTING, 0, 0.0), base_of(SETTING, 0, 0.9), retrain_of(SETTING, 0, FORGET_SET)]
+)
 def test_the_key_follows_what_determines_the_weights(wanted):
     changed = [
         key(replace(wanted, seed=1)),
@@ -188,7 +196,9 @@ def test_the_key_follows_what_determines_the_weights(wanted):
     assert len(set(changed)) == len(changed)
 
 
-@pytest.mark.parametrize("wanted", [base_of(SETTING, 0, 0.0), base_of(SETTING, 0, 0.9), retrain_of(SETTING, 0, 3)])
+@pytest.mark.parametrize(
+    "wanted", [base_of(SETTING, 0, 0.0), base_of(SETTING, 0, 0.9), retrain_of(SETTING, 0, FORGET_SET)]
+)
 @pytest.mark.parametrize(
     "change", [{"holdout": 0.5}, {"split_seed": 3}, {"threads": 4}, {"batch_size": 7}, {"attacks": "confidence"}]
 )
@@ -196,10 +206,31 @@ def test_the_key_does_not_follow_how_it_is_measured(wanted, change):
     assert key(replace(wanted, setting=replace(SETTING, **change))) == key(wanted)
 
 
+@pytest.mark.parametrize(
+    "wanted", [base_of(SETTING, 0, 0.0), base_of(SETTING, 0, 0.9), retrain_of(SETTING, 0, FORGET_SET)]
+)
+@pytest.mark.parametrize(
+    "change", [{"workers": 2}, {"checkpoint_minutes": 1.0}, {"channels_last": True}, {"recipe": "nano"}, {"lr": 2e-3}]
+)
+def test_the_key_does_not_follow_what_leaves_the_weights_alone(wanted, change):
+    assert key(replace(wanted, setting=replace(SETTING, training=change))) == key(wanted)
+
+
+def test_another_recipe_and_changes_to_it():
+    chosen = replace(SETTING, training={"recipe": "resnet50_paper", "epochs": 20, "flip": True})
+    assert chosen.recipe == load_recipe("resnet50_paper").recipe.changed({"epochs": 20})
+    assert key(base_of(chosen, 0, 0.0)) != key(base_of(SETTING, 0, 0.0))
+    with pytest.raises(RecipeError, match="unknown recipe 'resnet'"):
+        replace(SETTING, training={"recipe": "resnet"}).recipe  # noqa: B018
+
+
 def test_the_key_of_each_kind():
-    assert key(retrain_of(SETTING, 0, 3)) != key(retrain_of(SETTING, 0, 4))
+    assert key(retrain_of(SETTING, 0, FORGET_SET)) != key(retrain_of(SETTING, 0, ForgetSet((4,))))
     assert key(base_of(SETTING, 0, 0.9)) != key(base_of(SETTING, 0, 0.95))
-    assert len({key(base_of(SETTING, 0, 0.0)), key(base_of(SETTING, 0, 0.9)), key(retrain_of(SETTING, 0, 3))}) == 3
+    assert (
+        len({key(base_of(SETTING, 0, 0.0)), key(base_of(SETTING, 0, 0.9)), key(retrain_of(SETTING, 0, FORGET_SET))})
+        == 3
+    )
 
 
 @pytest.mark.parametrize("change", [{"pruning": "structured"}, {"recovery_epochs": 9}, {"recovery_lr": 1e-5}])
@@ -207,31 +238,94 @@ def test_pruning_determines_sparse_bases_only(change):
     pruned = replace(SETTING, training=change)
     assert key(base_of(pruned, 0, 0.9)) != key(base_of(SETTING, 0, 0.9))
     assert key(base_of(pruned, 0, 0.0)) == key(base_of(SETTING, 0, 0.0))
-    assert key(retrain_of(pruned, 0, 3)) == key(retrain_of(SETTING, 0, 3))
+    assert key(retrain_of(pruned, 0, FORGET_SET)) == key(retrain_of(SETTING, 0, FORGET_SET))
 
 
 def test_what_trials_need():
-    found = needed(SETTING, forgets=[3, 5], seeds=[0, 1], sparsities=[0.9, 0.0, 0.9])
+    forgets = [FORGET_SET, ForgetSet((5,)), ForgetSet(share=0.1, seed=1)]
+    found = needed(SETTING, forgets=forgets, seeds=[0, 1], sparsities=[0.9, 0.0, 0.9])
     bases = [base_of(SETTING, seed, level) for seed in (0, 1) for level in (0.0, 0.9)]
-    retrains = [retrain_of(SETTING, seed, forget) for seed in (0, 1) for forget in (3, 5)]
+    retrains = [retrain_of(SETTING, seed, forget) for seed in (0, 1) for forget in forgets]
     assert found == bases + retrains
-    assert needed(SETTING, forgets=[3], seeds=[0], sparsities=[])[0] == base_of(SETTING, 0, 0.0)
+    assert needed(SETTING, forgets=[FORGET_SET], seeds=[0], sparsities=[])[0] == base_of(SETTING, 0, 0.0)
 
 
 def test_titles_and_needs():
     assert base_of(SETTING, 2, 0.0).title == "digits tinyvit_nano base seed 2"
     assert base_of(SETTING, 2, 0.9).title == "digits tinyvit_nano sparse 0.9 seed 2"
-    assert retrain_of(SETTING, 2, 3).title == "digits tinyvit_nano retrain without 3 seed 2"
+    assert retrain_of(SETTING, 2, FORGET_SET).title == "digits tinyvit_nano retrain without 3 seed 2"
     assert base_of(SETTING, 2, 0.9).needs == base_of(SETTING, 2, 0.0)
     assert base_of(SETTING, 2, 0.0).needs is None
-    assert retrain_of(SETTING, 2, 3).needs is None
+    assert retrain_of(SETTING, 2, FORGET_SET).needs is None
 
 
 def test_a_setting_survives_plain_data(setting):
-    assert Setting(**asdict(setting)) == setting
+    assert Setting.of(json.loads(json.dumps(asdict(setting)))) == setting
+    wanted = retrain_of(setting, 1, ForgetSet(share=0.1, seed=1))
+    assert Prerequisite.of(asdict(wanted)) == wanted
 
 
 def test_what_is_absent_is_not_found(quick, tiny, tmp_path):
     assert find(base_of(quick, 0, 0.0), ArtifactStore(tmp_path), tiny) is None
-    with pytest.raises(ValueError, match="forget class"):
+    with pytest.raises(ValueError, match="forget set"):
         ensure(Prerequisite("retrain", quick, 0), ArtifactStore(tmp_path), tiny)
+
+
+class Killed(Exception):
+    """What stands for a kill: nobody catches it."""
+
+
+@pytest.mark.parametrize("kind", ["base", "sparse", "retrain"])
+def test_a_killed_one_goes_on_in_the_middle_of_its_training(quick, tiny, tmp_path, monkeypatch, kind):
+    """With the weights that it would have had, and nothing left behind; a kill leaves its checkpoint."""
+    forget = FORGET_SET if kind == "retrain" else None
+    often = replace(quick, training=quick.training | {"epochs": 2, "recovery_epochs": 2, "checkpoint_minutes": 1e-9})
+    wanted = Prerequisite(kind, often, 0, SPARSITY if kind == "sparse" else 0.0, forget)
+    whole = ensure(wanted, ArtifactStore(tmp_path / "whole"), tiny)
+    store = ArtifactStore(tmp_path / "killed")
+    if wanted.needs:
+        ensure(wanted.needs, store, tiny)
+    save, saved = Checkpoint.save, []
+
+    def killed(checkpoint, state):
+        save(checkpoint, state)
+        saved.append((state["epoch"], state["batch"]))
+        if saved[-1] == (1, 2):
+            raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(Killed):
+        ensure(wanted, store, tiny)
+    partial = store.root / f".{whole.key}.partial"
+    assert [path.name for path in partial.iterdir()] == [TRAINING]
+    assert saved[0] == (0, 1)
+    assert find(wanted, store, tiny) is None
+    epochs = []
+    saved.clear()
+    resumed = ensure(wanted, store, tiny, lambda epoch, count: epochs.append((epoch.epoch, count)))
+    assert epochs == [(2, 2)], "the first epoch was not trained again"
+    assert saved[0] == (1, 3)
+    assert resumed.key == whole.key
+    assert all(torch.equal(resumed.tensors[name], whole.tensors[name]) for name in whole.tensors)
+    curves = [[{**epoch, "seconds": None} for epoch in made.facts["curve"]] for made in (resumed, whole)]
+    assert curves[0] == curves[1]
+    assert not partial.exists()
+
+
+def test_several_workers_are_asked_of_who_can_bring_them(quick, tiny, tmp_path):
+    """And its base first, in the same way; without anybody who can, one trains alone."""
+    asked = []
+
+    def fit(wanted, store, partial, on_epoch):
+        asked.append(wanted.kind)
+        assert wanted.needs is None or find(wanted.needs, store, tiny) is not None
+        return make_here(wanted, store, tiny, partial, on_epoch)
+
+    two = replace(quick, training=quick.training | {"workers": 2})
+    made = ensure(base_of(two, 0, SPARSITY), ArtifactStore(tmp_path / "two"), tiny, fit=fit)
+    assert asked == ["base", "sparse"]
+    alone = ensure(base_of(two, 0, SPARSITY), ArtifactStore(tmp_path / "alone"), tiny)
+    assert all(torch.equal(made.tensors[name], alone.tensors[name]) for name in alone.tensors)
+    asked.clear()
+    ensure(base_of(quick, 1, 0.0), ArtifactStore(tmp_path / "one"), tiny, fit=fit)
+    assert asked == [], "one worker needs nobody"
