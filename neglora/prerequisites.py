@@ -31,7 +31,7 @@ from neglora.evaluation import infer
 from neglora.hardware import choose_device, cpu_model, device_name, use_threads
 from neglora.methods import METHODS
 from neglora.metrics import accuracy
-from neglora.models import build_model
+from neglora.models import build_model, find_model, fit_weights, load_weights, pretrained_model, weights_digest
 from neglora.parallel import Workers
 from neglora.prune import apply_masks, measured_sparsity, prune
 from neglora.recipe import Recipe
@@ -44,6 +44,8 @@ from neglora.train import Epoch, recipe_of, train, uses_bf16
 VERSION = 3
 
 MASK = "mask:"
+#: What `Setting.weights` says where training starts from timm's pretrained weights.
+PRETRAINED = "pretrained"
 #: The file of a training that is under way.
 TRAINING = "training.pt"
 #: The keys of `training` that change the augmentation; the dataset's own is part of its definition.
@@ -91,6 +93,17 @@ class Setting:
         changes = {name: value for name, value in self.training.items() if name in own}
         name = self.training.get("recipe")
         return (load_recipe(name).recipe if name else recipe_of(self.model)).changed(changes)
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file that holds the base, where none is trained."""
+        return None if self.weights in (None, PRETRAINED) else Path(str(self.weights))
+
+    @property
+    def pretrained(self) -> str | None:
+        """What timm calls the weights that training starts from; None where they are drawn anew."""
+        entry = find_model(self.model)
+        return entry.pretrained if entry and self.weights == PRETRAINED else None
 
     def augmentation(self, dataset: ImageDataset) -> Augmentation:
         """How training images are varied: as the dataset has it, with this setting's changes."""
@@ -160,20 +173,39 @@ class Prerequisite:
             forget = ForgetSet(tuple(forget["classes"]), forget["share"], forget["seed"])
         return cls(**{**plain, "setting": Setting.of(plain["setting"]), "forget": forget})
 
+    @property
+    def given(self) -> Path | None:
+        """The file that this is read from instead of being trained: a base of trained weights."""
+        return self.setting.weights_file if self.kind == "base" else None
+
     def determines(self, fingerprint: str) -> dict[str, Any]:
-        """Everything that determines the weights."""
+        """Everything that determines the weights.
+
+        Raises:
+            WeightsError: the setting's file of weights cannot be read.
+        """
+        trained = self.given is None
+        augmentation = {name: value for name, value in self.setting.training.items() if name in AUGMENTED}
         return {
             "version": VERSION,
             "kind": self.kind,
             "data": fingerprint,
             "model": self.setting.model,
             "architecture": self.setting.architecture,
-            "recipe": self.setting.recipe.determining(sparse=self.kind == "sparse"),
-            "augmentation": {name: value for name, value in self.setting.training.items() if name in AUGMENTED},
-            "seed": self.seed,
+            "weights": self._starts_from,
+            "recipe": self.setting.recipe.determining(sparse=self.kind == "sparse") if trained else None,
+            "augmentation": augmentation if trained else None,
+            "seed": self.seed if trained else None,
             "sparsity": self.sparsity,
             "forget": self.forget.plain if self.forget else None,
         }
+
+    @property
+    def _starts_from(self) -> dict[str, str | None] | None:
+        """Weights that others trained and this comes from; Retrain never comes from a file."""
+        if self.setting.weights_file is not None and self.kind != "retrain":
+            return {"sha256": weights_digest(self.setting.weights_file)}
+        return {"timm": self.setting.pretrained} if self.setting.weights == PRETRAINED else None
 
 
 def base_of(setting: Setting, seed: int, sparsity: float) -> Prerequisite:
@@ -217,7 +249,7 @@ def ensure(
     def make(partial: Path) -> Made:
         if prerequisite.needs is not None:
             ensure(prerequisite.needs, store, dataset, fit=fit)
-        if fit is not None and prerequisite.setting.recipe.workers > 1:
+        if fit is not None and prerequisite.setting.recipe.workers > 1 and prerequisite.given is None:
             return fit(prerequisite, store, partial, on_epoch)
         return make_here(prerequisite, store, dataset, partial, on_epoch)
 
@@ -258,8 +290,17 @@ def load_model(artifact: Artifact, setting: Setting, dataset: ImageDataset) -> t
 
 
 def _fresh(setting: Setting, dataset: ImageDataset, seed: int) -> nn.Module:
+    return _built(build_model, setting, dataset, seed)
+
+
+def _untrained(setting: Setting, dataset: ImageDataset, seed: int) -> nn.Module:
+    """What training starts from: fresh weights, or timm's pretrained ones. Never those of the setting's file."""
+    return _built(pretrained_model if setting.weights == PRETRAINED else build_model, setting, dataset, seed)
+
+
+def _built(build: Callable[..., nn.Module], setting: Setting, dataset: ImageDataset, seed: int) -> nn.Module:
     info = dataset.info
-    return build_model(
+    return build(
         setting.model,
         num_classes=info.num_classes,
         image_size=info.image_size,
@@ -283,8 +324,10 @@ def _make_base(
     checkpoint: Checkpoint,
     on_epoch: OnEpoch | None,
 ) -> Made:
+    if wanted.given is not None:
+        return _read_base(wanted, dataset, wanted.given)
     recipe = wanted.setting.recipe
-    model = _fresh(wanted.setting, dataset, derive_seed(wanted.seed, "base", "weights"))
+    model = _untrained(wanted.setting, dataset, derive_seed(wanted.seed, "base", "weights"))
     everything = torch.arange(len(dataset.train_labels))
     batches = _training_batches(wanted.setting, dataset, everything, recipe, derive_seed(wanted.seed, "base", "order"))
     curve = train(
@@ -296,6 +339,14 @@ def _make_base(
         checkpoint=checkpoint,
     )
     return dict(model.state_dict()), _facts(model, dataset, curve, wanted)
+
+
+def _read_base(wanted: Prerequisite, dataset: ImageDataset, file: Path) -> Made:
+    """The base of a file: exactly its weights."""
+    model = _fresh(wanted.setting, dataset, seed=0)
+    fit_weights(model, load_weights(file), str(file))
+    facts = _facts(model, dataset, [], wanted) | {"train_seconds": None, "precision": None}
+    return dict(model.state_dict()), facts | {"weights": {"file": file.name, "sha256": weights_digest(file)}}
 
 
 def _make_sparse(
@@ -342,7 +393,7 @@ def _make_retrain(
     retain = split(dataset, wanted.forget).retain
     batches = _training_batches(wanted.setting, dataset, retain, recipe, derive_seed(wanted.seed, "retrain", "order"))
     unlearned = METHODS["retrain"].unlearn(
-        _fresh(wanted.setting, dataset, derive_seed(wanted.seed, "retrain", "weights")),
+        _untrained(wanted.setting, dataset, derive_seed(wanted.seed, "retrain", "weights")),
         params={"recipe": recipe, "on_epoch": _told(on_epoch, recipe), "checkpoint": checkpoint},
         masks={},
         seed=derive_seed(wanted.seed, "retrain", "dropout"),
@@ -376,6 +427,7 @@ def _facts(model: nn.Module, dataset: ImageDataset, curve: list[Epoch], wanted: 
         "precision": "bf16" if uses_bf16(wanted.setting.recipe, device) else "float32",
         "processor": cpu_model(),
         "host": platform.node(),
+        "weights": {"timm": wanted.setting.pretrained} if wanted.setting.pretrained else None,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
