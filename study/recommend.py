@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,15 @@ from study.pareto import front
 
 #: Without Retrain there is no distance to it: then a configuration should forget at least this share of D_f.
 FORGOTTEN = 0.95
+
+#: Sections of a space that numbers depend on, with the defaults of their keys; None where every key is written.
+SECTIONS: dict[str, dict[str, Any] | None] = {
+    "training": None,
+    "architecture": None,
+    "data": {"image_size": None, "mean": None, "std": None, "damaged": 0.01, "seed": 0, "test_share": 0.2},
+    "evaluation": {"batch_size": 64, "attacks": "all"},
+    "selection": {"seed": 0},
+}
 
 Constraints = Mapping[str, Mapping[str, float]]
 
@@ -125,21 +135,49 @@ def reproduce_command(record: Record, study: Mapping[str, Any], replicate: int =
     if not 0 <= replicate < len(record.replicates):
         raise ValueError(f"{record.trial} has {len(record.replicates)} replicates, asked for number {replicate}")
     tried = record.replicates[replicate]
+    dataset, model = str(record.cell["dataset"]), str(record.cell["model"])
     selection = study.get("selection") or {}
-    words = ["neglora", "unlearn"]
-    words += ["--dataset", str(record.cell["dataset"]), "--model", str(record.cell["model"])]
-    words += ["--method", str(record.cell["method"]), "--forget", str(tried["forget"]), "--seed", str(tried["seed"])]
-    words += ["--holdout", _value(selection.get("holdout", 0))]
+    words = ["neglora", "unlearn", "--dataset", dataset, "--model", model]
+    words += ["--method", str(record.cell["method"]), "--forget", _forget(tried["forget"], dataset)]
+    words += ["--seed", str(tried["seed"]), "--holdout", _value(selection.get("holdout", 0))]
     threads = max(1, int((study.get("resources") or {}).get("cpus", 1)))
     if threads != 1:
         words += ["--threads", str(threads)]
-    settings = dict(record.params)
-    settings |= {f"training.{k}": v for k, v in (study.get("training") or {}).items() if v is not None}
-    if selection.get("seed", 0) != 0:
-        settings["selection.seed"] = selection["seed"]
-    for name, value in settings.items():
+    weights = study.get("weights")
+    weights = weights.get(model) if isinstance(weights, Mapping) else weights
+    if weights:
+        words += ["--weights", weights if weights == "pretrained" else str(Path(weights).expanduser().absolute())]
+    data = study.get("data") or {}
+    if data.get("root"):
+        words += ["--data-root", str(Path(data["root"]).expanduser().absolute())]
+    if not data.get("verify", True):
+        words.append("--no-verify")
+    for name, value in {**record.params, **_sections(study)}.items():
         words += ["--set", f"{name}={_value(value)}"]
     return shlex.join(words)
+
+
+def _sections(study: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a space's sections that numbers depend on, where they are not `neglora unlearn`'s own."""
+    settings = {}
+    for section, defaults in SECTIONS.items():
+        for name, value in (study.get(section) or {}).items():
+            known = defaults is None or name in defaults
+            if known and value is not None and (defaults is None or value != defaults[name]):
+                settings[f"{section}.{name}"] = value
+    return settings
+
+
+def _forget(given: Any, dataset: str) -> str:
+    """A forget set as `--forget` reads it back."""
+    if isinstance(given, str) and not given.lstrip().startswith(("[", "{")):
+        return given
+    if isinstance(given, int) and ":" not in dataset:
+        return str(given)
+    # In a list an index stays a number: folders may have numbers for names.
+    plain = given if isinstance(given, list | tuple | Mapping) else [given]
+    plain = dict(plain) if isinstance(plain, Mapping) else list(plain)
+    return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=1_000_000).strip()
 
 
 def _value(value: Any) -> str:

@@ -6,8 +6,12 @@ import handmade
 import pytest
 import yaml
 
+from neglora.data import DataOptions
+from neglora.prerequisites import Setting
 from study.aggregate import trials_table
-from study.recommend import FORGOTTEN, front_rows, recommend, reproduce_command
+from study.cli.common import forget_of
+from study.cli.settings import SECTIONS as OPTION_SECTIONS
+from study.recommend import FORGOTTEN, SECTIONS, front_rows, recommend, reproduce_command
 
 NEAR = handmade.values(1.0, 0.99, 0.96, 1.0)
 FAR = handmade.values(0.5, 1.0, 0.98, 0.5)
@@ -157,6 +161,67 @@ def test_the_command_is_quoted_and_names_the_replicate():
     assert options["--dataset"] == dataset
     assert options["--forget"] == "it's"
     assert options["--seed"] == "5"
+
+
+def test_the_command_has_whatever_numbers_depend_on():
+    study = handmade.study(
+        data={
+            "root": "/data/my sets", "verify": False, "download": True, "image_size": 64, "mean": [0.5, 0.5, 0.25],
+            "std": None, "damaged": 0.01, "workers": 3, "seed": 2, "test_share": 0.2,
+        },
+        architecture={"windows": "padded"},
+        weights={"tinyvit_nano": "/models/mine.safetensors", "resnet_nano": "/models/other.pt"},
+        training={"recipe": "vit_paper", "betas": [0.9, 0.95], "flip": True, "lr": None},
+        evaluation={"batch_size": 128, "attacks": "all"},
+    )  # fmt: skip
+    command = reproduce_command(handmade.record(0, params={"lr": 0.1}), study)
+    assert "--no-verify" in shlex.split(command)
+    options, settings = settings_of(command.replace(" --no-verify", ""))
+    assert options["--data-root"] == "/data/my sets"
+    assert options["--weights"] == "/models/mine.safetensors"
+    assert {name: yaml.safe_load(value) for name, value in settings.items()} == {
+        "lr": 0.1,
+        "training.recipe": "vit_paper",
+        "training.betas": [0.9, 0.95],
+        "training.flip": True,
+        "architecture.windows": "padded",
+        "data.image_size": 64,
+        "data.mean": [0.5, 0.5, 0.25],
+        "data.seed": 2,
+        "evaluation.batch_size": 128,
+    }
+
+
+def test_weights_of_a_study_are_a_file_from_anywhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (("mine.pt", str(tmp_path / "mine.pt")), ("pretrained", "pretrained")):
+        options, _ = settings_of(reproduce_command(handmade.record(0), handmade.study(weights=given)))
+        assert options["--weights"] == expected
+
+
+def test_the_defaults_that_the_command_leaves_out_are_those_of_unlearn():
+    data = DataOptions()
+    assert SECTIONS["data"] == {name: getattr(data, name) for name in SECTIONS["data"]}
+    setting = Setting("digits", "tinyvit_nano")
+    assert SECTIONS["evaluation"] == {"batch_size": setting.batch_size, "attacks": setting.attacks}
+    assert set(SECTIONS) == set(OPTION_SECTIONS)
+
+
+@pytest.mark.parametrize(
+    "forget", [[3, 5], ["cat", "no", "a, b"], {"random": 1e-05, "seed": 4}, "[odd", "it's", "7", "{random: 0.1}"]
+)
+@pytest.mark.parametrize("dataset", ["digits", "imagefolder:photos"])
+def test_forget_sets_of_every_kind_read_back(forget, dataset):
+    record = handmade.record(0, dataset=dataset, replicates=[handmade.replicate(NEAR, NEAR, forget=forget)])
+    options, _ = settings_of(reproduce_command(record, handmade.study()))
+    read = forget_of(options["--forget"])
+    assert read == forget or read == [forget]
+
+
+def test_an_index_stays_one_where_folders_may_have_numbers_for_names():
+    record = handmade.record(0, dataset="imagefolder:photos", replicates=[handmade.replicate(NEAR, NEAR, forget=3)])
+    options, _ = settings_of(reproduce_command(record, handmade.study()))
+    assert forget_of(options["--forget"]) == [3]
 
 
 def test_the_command_needs_a_replicate():
