@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -46,7 +47,10 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # Of torch, on pickles and scripted models that it then refuses, which is said below.
+                warnings.simplefilter("ignore", UserWarning)
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"weights: {path} holds more than tensors, such as a whole model, and reading it would run its code; save "
@@ -57,7 +61,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"weights: {path} is damaged, or neither a .safetensors file nor a state dict saved by torch: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"{str(error).split('. ')[0].splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return _unwrapped(_state_dict(content, path))
 
