@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: help setup quickstart test check clean
+.PHONY: help setup quickstart test check bench-windows clean
 help:
 	@echo "make quickstart   set up, then run search_spaces/quickstart.yaml and write reports/quickstart.html"
 	@echo "make test         set up, then run the tests"
 	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
+	@echo "make bench-windows  TinyViT-21M at 32 pixels: clipped windows against padded ones, a few minutes"
 	@echo "make setup        only set up (in $(VENV))"
 	@echo "make clean        remove the environment and caches; studies in runs/ stay"
 
@@ -40,6 +41,9 @@ check: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
+
+bench-windows: $(VENV)/.ready
+	$(BIN)/python benchmarks/windows.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
