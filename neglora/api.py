@@ -50,7 +50,7 @@ def unlearn(model: nn.Module, forget: Images, *, method: str = "neglora", seed: 
     is_pair = isinstance(forget, tuple)
     if not is_pair and "batch_size" in params:
         raise ValueError("batch_size has no effect: the forget set given keeps its own batches")
-    if "targets" not in params and any(parameter.name == "targets" for parameter in chosen.parameters):
+    if "targets" not in params and any(parameter.by_family for parameter in chosen.parameters):
         params = params | {"targets": family_of(model).default_targets}
     resolved = chosen.resolve(params)
     batches = _batches(forget, _device(model), resolved["batch_size"], seed)

@@ -19,6 +19,7 @@ class Parameter:
         low, high: bounds of a number; None means unbounded.
         low_open, high_open: the bound itself is excluded.
         choices: what a `choice` may be.
+        by_family: a model's family has a default of its own (`Family.default_targets`) that goes before `default`.
         about: one sentence for `neglora list`.
     """
 
@@ -31,6 +32,7 @@ class Parameter:
     low_open: bool = False
     high_open: bool = False
     choices: tuple[Any, ...] = ()
+    by_family: bool = False
 
     @property
     def expected(self) -> str:
@@ -97,7 +99,7 @@ ADAPTER = (
     Parameter("rank", "int", 16, "rank r of the adapters", low=1),
     Parameter("alpha", "float", 32, "scaling: the update is alpha / rank * BA", low=0.0, low_open=True),
     Parameter("dropout", "float", 0.1, "dropout on the adapters' input", low=0.0, high=1.0, high_open=True),
-    Parameter("targets", "targets", "ffn", "layers that get an adapter"),
+    Parameter("targets", "targets", "ffn", "layers that get an adapter", by_family=True),
     Parameter(
         "merge",
         "choice",
@@ -107,10 +109,20 @@ ADAPTER = (
     ),
 )
 
+#: What `partial_neggrad` takes beside them. The default means something on every family.
+PARTIAL = (
+    Parameter(
+        "targets",
+        "targets",
+        "partial",
+        "layers whose weights and biases are all trained; partial stands for those that the paper names for the family",
+    ),
+)
+
 #: By method, in the order in which cells and tables name them.
 PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "retrain": (),
     "neggrad": ASCENT,
-    "partial_neggrad": ASCENT,
+    "partial_neggrad": (*ASCENT, *PARTIAL),
     "neglora": (*ASCENT, *ADAPTER),
 }

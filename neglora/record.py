@@ -14,6 +14,9 @@ SCHEMA = 1
 
 Status = Literal["ok", "diverged", "failed"]
 Fidelity = Literal["search", "full", "confirm"]
+#: Characters of a cell's name, which folders are named after, and of the hash in it.
+LONGEST_NAME, HASH_DIGITS = 100, 8
+
 STATUSES: tuple[Status, ...] = ("ok", "diverged", "failed")
 FIDELITIES: tuple[Fidelity, ...] = ("search", "full", "confirm")
 
@@ -139,16 +142,20 @@ def _check_measured(name: str, values: object) -> None:
 def cell_id(cell: Mapping[str, Any]) -> str:
     """The name of a cell: `dataset-model-method`, then `-axis=value` for every axis in order.
 
-    Characters that are unsafe in file names become `_`, and a short hash of the unchanged text is then appended, so
-    that two cells never share a name.
+    Characters that are unsafe in file names become `_`, the middle of a long name is left out, and a short hash of the
+    unchanged text is then appended, so that two cells never share a name.
     """
     parts = [str(cell[name]) for name in ("dataset", "model", "method")]
     parts += [f"{name}={cell[name]}" for name in cell if name not in ("dataset", "model", "method")]
     text = "-".join(parts)
     safe = re.sub(r"[^A-Za-z0-9_.+=-]", "_", text)
-    if safe == text:
+    if safe == text and len(safe) <= LONGEST_NAME:
         return safe
-    return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    room = LONGEST_NAME - HASH_DIGITS - 1
+    if len(safe) > room:
+        # The end says method and axes.
+        safe = f"{safe[: room // 2]}_{safe[-(room - room // 2 - 1) :]}"
+    return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
 
 def trial_id(cell: Mapping[str, Any], number: int) -> str:

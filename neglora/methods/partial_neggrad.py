@@ -1,7 +1,7 @@
 """Partial NegGrad: gradient ascent on the last layers. Source: Section "Models" of the paper.
 
-For the ViTs the classifier, and feed-forward network and attention output of the last block; for ResNets all
-convolutions and linear layers.
+By default (`targets: partial`) for the ViTs the classifier, and feed-forward network and attention output of the last
+block; for ResNets all convolutions and linear layers.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from neglora.data import Batches
 from neglora.methods.method import Method, Unlearned
 from neglora.methods.neggrad import ascend_weights
-from neglora.models import family_of, match_targets
+from neglora.models import match_targets
 from neglora.parameters import PARAMETERS
 
 
 def unlearn(
     model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
 ) -> Unlearned:
-    """Ascend on weights and biases of the family's partial layers; all others are frozen."""
-    layers = match_targets(model, family_of(model).partial)
+    """Ascend on weights and biases of the target layers; everything else is frozen."""
+    layers = match_targets(model, params["targets"])
     chosen = [parameter for layer in layers for parameter in model.get_submodule(layer).parameters()]
     model.requires_grad_(False)
     for parameter in chosen:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.cli.common import UserError
+from study.cli.common import UserError, add_data_arguments, data_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE.yaml", type=Path, nargs="+", help="search spaces")
+    add_data_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -21,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
     problems = []
     for path in arguments.files:
         try:
-            space = load_space(path)
+            space = load_space(path, data=data_of(arguments))
         except SpaceError as error:
             problems.append(error)
             continue

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from study.cli.common import UserError, add_storage_arguments, read_study, storage_folder, user_errors
+from study.cli.common import (
+    UserError,
+    add_storage_arguments,
+    data_errors,
+    data_of,
+    read_study,
+    storage_folder,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from study.ledger import Ledger
@@ -56,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     console = Console()
     with console.status("reading the space") if console.is_terminal else nullcontext():
         with user_errors(SpaceError):
-            space = _with_options(load_space(arguments.space), arguments)
+            space = load_space(arguments.space, data=data_of(arguments))
         # Imports torch and Ray, which takes seconds.
         from study.cluster.execution import RunOptions, run_study
         from study.cluster.failures import ClusterError, PreparationError
@@ -69,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
         study_dir.mkdir(exist_ok=True)
     from study.progress import choose_progress
 
-    with user_errors(LedgerLocked, LedgerError, ClusterError), Ledger.open(study_dir) as ledger:
+    with user_errors(LedgerLocked, LedgerError, ClusterError, *data_errors()), Ledger.open(study_dir) as ledger:
         _agree(study_dir, space)
         if arguments.retry_failed:
             failed = ledger.set_failed_aside()
@@ -124,18 +132,6 @@ def finish(study_dir: Path, console: Console, ledger: Ledger) -> None:
     if counts["failed"]:
         console.print("failed trials run again with --retry-failed", highlight=False)
     console.print(f"Report: {shown}", highlight=False, soft_wrap=True)
-
-
-def _with_options(space: Space, arguments: argparse.Namespace) -> Space:
-    """The space with what the command line says about its data."""
-    changes: dict[str, Any] = {}
-    if arguments.data_root:
-        changes["root"] = str(Path(arguments.data_root).expanduser().resolve())
-    if arguments.no_verify:
-        changes["verify"] = False
-    if not changes:
-        return space
-    return space.model_copy(update={"data": space.data.model_copy(update=changes)})
 
 
 def _set_aside(study_dir: Path, console: Console) -> None:

@@ -13,15 +13,23 @@ from typing import Any
 import ray
 
 from neglora.artifacts import ArtifactStore
-from neglora.prerequisites import OnEpoch, Prerequisite, ensure, find
+from neglora.data import ImageDataset
+from neglora.prerequisites import Fit, OnEpoch, Prerequisite, ensure, find
 from study.cluster.failures import PreparationError
 from study.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+#: How many damaged images progress names.
+NAMED_DAMAGED = 5
 
-def missing(prerequisites: Sequence[Prerequisite], storage: Path) -> list[Prerequisite]:
-    """Those that are absent or damaged, read and verified here."""
+
+def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Progress) -> list[Prerequisite]:
+    """Those that are absent or damaged, read and verified here; `progress` is told of images that are left out.
+
+    Raises:
+        DataError: a dataset is missing or damaged.
+    """
     store = ArtifactStore(storage / "artifacts")
     datasets: dict[str, Any] = {}
     absent = []
@@ -29,40 +37,55 @@ def missing(prerequisites: Sequence[Prerequisite], storage: Path) -> list[Prereq
         key = repr((wanted.setting.dataset, wanted.setting.data))
         if key not in datasets:
             datasets[key] = wanted.setting.load_dataset()
+            _tell_damaged(datasets[key], progress)
         if find(wanted, store, datasets[key]) is None:
             absent.append(wanted)
     return absent
 
 
 def prepare(
-    prerequisites: Sequence[Prerequisite], storage: Path, *, cpus: float, gpus: float, retries: int, progress: Progress
+    prerequisites: Sequence[Prerequisite],
+    storage: Path,
+    *,
+    cpus: float,
+    gpus: float,
+    slots: int,
+    retries: int,
+    progress: Progress,
 ) -> None:
     """Make what is missing, each exactly once, in parallel where resources allow.
 
     Args:
         prerequisites: everything that trials need.
         storage: the folder of `artifacts/`, shared by all nodes.
-        cpus, gpus: what one task asks for: the same as a trial, so that times compare.
+        cpus, gpus: what one task, or each worker of a training, asks for: the same as a trial, so that times compare.
+        slots: how many of them fit at once.
         retries: after a lost worker or node.
         progress: told about every epoch.
 
     Raises:
         PreparationError: naming the first that failed.
+        DataError: a dataset is missing or damaged.
     """
-    waiting = missing(prerequisites, storage)
+    waiting = missing(prerequisites, storage, progress)
     progress.preparation(len(prerequisites), len(waiting))
     if not waiting:
         return
     make = ray.remote(_make)
-    asked = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries, "num_returns": "streaming"}
+    resources = {"cpus": cpus, "gpus": gpus, "retries": retries}
     running: dict[Any, Prerequisite] = {}
     while waiting or running:
         unfinished = {repr(one) for one in (*waiting, *running.values())}
         ready = [one for one in waiting if one.needs is None or repr(one.needs) not in unfinished]
         for wanted in ready:
+            group = wanted.workers > 1
+            if group and sum(one.workers for one in running.values()) + wanted.workers > slots and running:
+                continue
             waiting.remove(wanted)
-            plain = asdict(wanted)
-            stream = make.options(name=f"prepare {wanted.title}", **asked).remote(plain, str(storage))
+            # What only waits for a group of workers asks for nothing, or it would hold what they wait for.
+            asked = {"num_cpus": 0, "num_gpus": 0} if group else {"num_cpus": cpus, "num_gpus": gpus}
+            options = asked | {"name": f"prepare {wanted.title}", "max_retries": retries, "num_returns": "streaming"}
+            stream = make.options(**options).remote(asdict(wanted), str(storage), resources)
             running[stream] = wanted
         for stream in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
             wanted = running[stream]
@@ -79,15 +102,30 @@ def prepare(
                 progress.preparing(wanted.title, epoch, epochs)
 
 
-def _make(plain: dict[str, Any], storage: str) -> Iterator[tuple[int, int]]:
+def _tell_damaged(dataset: ImageDataset, progress: Progress) -> None:
+    if not dataset.damaged:
+        return
+    count = len(dataset.damaged)
+    listed = ", ".join(dataset.damaged[:NAMED_DAMAGED]) + (", ..." if count > NAMED_DAMAGED else "")
+    what = "1 image is damaged and left out" if count == 1 else f"{count:,} images are damaged and left out"
+    progress.say(f"{dataset.info.name}: {what}: {listed}")
+
+
+def _make(plain: dict[str, Any], storage: str, resources: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """In a Ray task: make one prerequisite, yielding (epoch, epochs) as it goes."""
     wanted = Prerequisite.of(plain)
+    fit: Fit | None = None
+    if wanted.workers > 1:
+        # Imported here, since it takes a second that no other task needs.
+        from study.cluster.distributed import group_fit
+
+        fit = group_fit(**resources)
     events: queue.Queue[tuple[int, int] | BaseException | None] = queue.Queue()
 
     def work() -> None:
         try:
             on_epoch: OnEpoch = lambda epoch, epochs: events.put((epoch.epoch, epochs))  # noqa: E731
-            ensure(wanted, ArtifactStore(Path(storage) / "artifacts"), wanted.setting.load_dataset(), on_epoch)
+            ensure(wanted, ArtifactStore(Path(storage) / "artifacts"), wanted.setting.load_dataset(), on_epoch, fit)
             events.put(None)
         except BaseException as error:
             events.put(error)

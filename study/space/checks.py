@@ -4,98 +4,50 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from neglora.data import (
-    DATASETS,
-    DataError,
-    DataOptions,
-    DatasetInfo,
-    ForgetError,
-    ForgetSet,
-    find_dataset,
-    parse_forget,
-)
-from neglora.models import MODELS, ModelError, TargetError, find_model, resolve_targets
+from pydantic_core import PydanticCustomError
+
+from neglora.data import ForgetError, ForgetSet, find_dataset, parse_forget
+from neglora.models import ModelError, TargetError, find_model, match_targets
 from neglora.objectives import METRICS
-from study.space.methods import CONFIGURATIONS, Axes, Settings, parameters_of
+from neglora.recipe import Recipe
+from neglora.recipes import RECIPES, load_recipe
+from study.space.draft import Draft
+from study.space.fields import read_forget
+from study.space.materials import check_architecture, check_data, check_weights
+from study.space.methods import CONFIGURATIONS, parameters_of
 from study.space.numbers import as_number, is_number
 from study.space.overriding import settings_in
 from study.space.problems import Findings, Place, shown
 from study.space.settings import dimension_of
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A space that may still have mistakes.
-
-    Attributes:
-        plain: the file's data.
-        methods, axes: these sections in canonical form, without what is wrong with them.
-        overrides: plain data with methods in canonical form.
-    """
-
-    plain: Mapping[str, Any]
-    methods: Settings
-    axes: Axes
-    overrides: list[Any]
-
-    @cached_property
-    def datasets(self) -> list[str]:
-        return [name for name in self.listed("datasets") if isinstance(name, str) and name in self.infos]
-
-    @cached_property
-    def infos(self) -> dict[str, DatasetInfo]:
-        """What is known of each dataset that can be found."""
-        found = {}
-        for name in self.listed("datasets"):
-            entry = find_dataset(name) if isinstance(name, str) else None
-            try:
-                if entry is not None:
-                    found[name] = entry.info(self.options)
-            except DataError:
-                continue
-        return found
-
-    @cached_property
-    def options(self) -> DataOptions:
-        """How data is read; the defaults where the section has mistakes of its own."""
-        known = {
-            name: value for name, value in self.section("data").items() if name in DataOptions.__dataclass_fields__
-        }
-        return DataOptions.of(known)
-
-    @cached_property
-    def models(self) -> list[str]:
-        return [name for name in self.listed("models") if isinstance(name, str) and find_model(name)]
-
-    def listed(self, key: str, section: str | None = None) -> list[Any]:
-        value = (self.section(section) if section else self.plain).get(key)
-        return value if isinstance(value, list) else []
-
-    def section(self, key: str) -> Mapping[str, Any]:
-        value = self.plain.get(key)
-        return value if isinstance(value, Mapping) else {}
-
-
 def check(draft: Draft, findings: Findings) -> None:
     """Note every contradiction; what is malformed has been noted before and is passed over."""
+    check_data(draft, findings)
     _forget_classes(draft, findings)
     _bounds(draft, findings)
     _training(draft, findings)
+    check_architecture(draft, findings)
+    check_weights(draft, findings)
     _conditions(draft, findings)
     # By place and message, since several models may have the same to say.
     mismatches: dict[tuple[Place, str], dict[str, None]] = {}
-    for dataset, model, method in itertools.product(draft.datasets, draft.models, draft.methods):
-        settings = settings_in(draft.methods, draft.overrides, dataset=dataset, model=model, method=method)
-        for targets, place in _tried_targets(draft, method, settings):
-            try:
-                _resolve(draft, dataset, model, targets)
-            except (TargetError, ModelError) as error:
-                mismatches.setdefault((place, str(error)), {})[model] = None
-        _budget(draft, method, settings, findings)
+    for dataset, model in itertools.product(draft.datasets, draft.models):
+        try:
+            shape = draft.shape(dataset, model)
+        except ModelError as error:
+            findings.add(("models", draft.listed("models").index(model)), f"for {dataset}: {error}")
+            continue
+        for method in draft.methods:
+            settings = settings_in(draft.methods, draft.overrides, dataset=dataset, model=model, method=method)
+            for targets, place in _tried_targets(draft, method, settings):
+                try:
+                    match_targets(shape, targets)
+                except TargetError as error:
+                    mismatches.setdefault((place, str(error)), {})[model] = None
+            _budget(draft, method, settings, findings)
     for (place, message), models in mismatches.items():
         findings.add(place, f"on {' and '.join(models)}: {message}")
 
@@ -104,10 +56,14 @@ def _forget_classes(draft: Draft, findings: Findings) -> None:
     for dataset in draft.datasets:
         info = draft.infos[dataset]
         first: dict[ForgetSet, Any] = {}
-        for place, forget in enumerate(draft.listed("forget", "replicates")):
+        for place, given in enumerate(draft.listed("forget", "replicates")):
             where = ("replicates", "forget", place)
             try:
+                forget = read_forget(given)
                 other = first.setdefault(parse_forget(info, forget), forget)
+            except PydanticCustomError:
+                # It is no forget set of any dataset, which has been noted.
+                continue
             except ForgetError as error:
                 findings.add(where, str(error))
                 continue
@@ -133,27 +89,64 @@ def _bounds(draft: Draft, findings: Findings) -> None:
 
 
 def _training(draft: Draft, findings: Findings) -> None:
+    """What the keys of `training` say of each other, of the recipe of every model, and of the images."""
     training = draft.section("training")
-    warmup, epochs, shift = (as_number(training.get(name)) for name in ("warmup_epochs", "epochs", "shift"))
-    if is_number(warmup) and is_number(epochs) and warmup > epochs:
+    numbers = {name: number for name, given in training.items() if is_number(number := as_number(given))}
+    warmup, epochs, shift = (numbers.get(name) for name in ("warmup_epochs", "epochs", "shift"))
+    if warmup is not None and epochs is not None and warmup > epochs:
         findings.add(("training", "warmup_epochs"), f"expected at most the {epochs:g} epochs, got {warmup:g}")
+    elif warmup is not None and epochs is None:
+        for name, recipe in _recipes(draft):
+            if warmup > recipe.epochs:
+                findings.add(
+                    ("training", "warmup_epochs"),
+                    f"expected at most the {recipe.epochs} epochs of {name}, got {warmup:g}",
+                )
+    start = numbers.get("warmup_lr")
+    for name, recipe in _recipes(draft):
+        peak = numbers.get("lr", recipe.lr)
+        if start is not None and start > peak:
+            findings.add(("training", "warmup_lr"), f"expected at most the peak of {peak:g} of {name}, got {start:g}")
+    _workers(draft, numbers, findings)
     for dataset in draft.datasets:
         size = draft.infos[dataset].image_size
-        if is_number(shift) and shift >= size:
+        if shift is not None and shift >= size:
             findings.add(("training", "shift"), f"expected less than the {size} pixels of {dataset}, got {shift:g}")
+
+
+def _recipes(draft: Draft) -> list[tuple[str, Recipe]]:
+    """The recipes that `training` changes, each with its name: the one that it names, or those of the models."""
+    chosen = draft.section("training").get("recipe")
+    names = [chosen] if chosen is not None else [entry.recipe for name in draft.models if (entry := find_model(name))]
+    return [(name, load_recipe(name).recipe) for name in dict.fromkeys(names) if name in RECIPES]
+
+
+def _workers(draft: Draft, numbers: Mapping[str, float], findings: Findings) -> None:
+    workers, gpus = numbers.get("workers"), as_number(draft.section("resources").get("gpus"))
+    if workers is None or workers <= 1:
+        return
+    if is_number(gpus) and 0 < gpus < 1:
+        findings.add(
+            ("training", "workers"),
+            f"{workers:g} workers need a GPU each, and resources.gpus is {gpus:g}: make it 1, or train with one worker",
+        )
+    batch = min((numbers.get("batch_size", recipe.batch_size) for _, recipe in _recipes(draft)), default=workers)
+    if batch < workers:
+        findings.add(("training", "workers"), f"a batch of {batch:g} images cannot be shared by {workers:g} workers")
 
 
 def _conditions(draft: Draft, findings: Findings) -> None:
     """Overrides that would never apply."""
     studied = {"dataset": draft.listed("datasets"), "model": draft.listed("models"), "method": list(draft.methods)}
-    known = {"dataset": list(DATASETS), "model": list(MODELS), "method": list(draft.methods)}
+    find = {"dataset": find_dataset, "model": find_model, "method": draft.methods.get}
     for index, override in enumerate(draft.overrides):
         when = override.get("when") if isinstance(override, Mapping) else None
         if not isinstance(when, Mapping):
             continue
         for key, names in when.items():
             for name in names if isinstance(names, list) else [names]:
-                if key in studied and name in known[key] and name not in studied[key]:
+                known = key in studied and isinstance(name, str) and find[key](name) is not None
+                if known and name not in studied[key]:
                     findings.add(("overrides", index, "when", key), f"this study has no {key} {name!r}")
         only = when.get("method")
         methods = override.get("methods")
@@ -178,14 +171,6 @@ def _tried_targets(
             yield setting, where
         points, where = settings.get(CONFIGURATIONS, ([], ()))
         yield from ((point[name], (*where, place, name)) for place, point in enumerate(points) if name in point)
-
-
-def _resolve(draft: Draft, dataset: str, model: str, targets: str | list[str]) -> list[str]:
-    info = draft.infos[dataset]
-    options = draft.section("architecture")
-    return resolve_targets(
-        model, targets, num_classes=info.num_classes, image_size=info.image_size, options={**options}
-    )
 
 
 def _budget(draft: Draft, method: str, settings: Mapping[str, tuple[Any, Place]], findings: Findings) -> None:

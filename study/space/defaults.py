@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from neglora.models import family_of, model_shape
-from study.space.checks import Draft
+from neglora.models import family_of
+from study.space.draft import Draft
 from study.space.methods import Settings, parameters_of
 
 
 def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
     """The methods with every parameter set that is no axis, and the overrides that this takes.
 
-    What a method adapts by default depends on the model's family. Where models differ in it, those that differ from
+    What `neglora` adapts by default depends on the model's family. Where models differ in it, those that differ from
     the first get an override, before all others.
     """
     methods: Settings = {}
@@ -21,7 +21,7 @@ def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
         known = {name: parameter for name, parameter in parameters_of(method).items() if name not in draft.axes}
         complete = {name: settings.get(name, parameter.default) for name, parameter in known.items()} | settings
         for parameter in known.values():
-            if parameter.kind != "targets" or parameter.name in settings:
+            if not parameter.by_family or parameter.name in settings:
                 continue
             own = {model: _default_targets(model, draft) for model in draft.models}
             complete[parameter.name] = own[draft.models[0]]
@@ -35,8 +35,4 @@ def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
 
 
 def _default_targets(model: str, draft: Draft) -> str:
-    info = draft.infos[draft.datasets[0]]
-    shape = model_shape(
-        model, num_classes=info.num_classes, image_size=info.image_size, options={**draft.section("architecture")}
-    )
-    return family_of(shape).default_targets
+    return family_of(draft.shape(draft.datasets[0], model)).default_targets

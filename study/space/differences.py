@@ -7,12 +7,19 @@ from typing import Any
 
 from study.space.problems import Place, dotted
 
-#: What may change between runs of one study.
-MAY_CHANGE: tuple[Place, ...] = (("search", "trials"), ("resources",))
+#: What may change between runs of one study: how much of it runs, on what, and where its data lies. What the data is
+#: its fingerprint says, which artifacts are kept under.
+MAY_CHANGE: tuple[Place, ...] = (
+    ("search", "trials"),
+    ("resources",),
+    ("data", "root"),
+    ("data", "workers"),
+    ("data", "download"),
+)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for every value that differs, `search.seed: was 0, now 1`; `search.trials` and `resources` may differ.
+    """One line for every value that differs, `search.seed: was 0, now 1`; what `MAY_CHANGE` names may differ.
 
     Args:
         old, new: as `Space.resolved` gives them.

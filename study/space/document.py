@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from study.space.problems import Findings, Place, shown
+from study.space.problems import Findings, Mark, Place, shown
 
 #: Far above any search space, far below what could hurt: bytes of text, values after aliases are expanded, and depth.
+#: Bytes and values are those of a file and all that it includes.
 MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1_000_000, 50_000, 30
+
+#: What a file should hold; one that is included is only a part of it.
+WHOLE = "a mapping that begins with 'study: NAME'"
 
 _PLAIN = ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge")
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN}
@@ -18,6 +23,14 @@ _TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN}
 
 class _Refused(yaml.MarkedYAMLError):
     """YAML, but nothing that a search space holds."""
+
+
+@dataclass
+class Size:
+    """How much has been read so far: bytes of text, and values once aliases are written out."""
+
+    bytes: int = 0
+    values: int = 0
 
 
 def read_text(path: Path, findings: Findings) -> str:
@@ -46,15 +59,23 @@ def read_text(path: Path, findings: Findings) -> str:
         raise
 
 
-def read_mapping(text: str, findings: Findings) -> dict[str, Any]:
-    """The plain data of a YAML text, as `yaml.safe_load` would give it; lines go into `findings.lines`.
+def read_mapping(text: str, findings: Findings, *, size: Size | None = None, expected: str = WHOLE) -> dict[str, Any]:
+    """The plain data of a YAML text, as `yaml.safe_load` would give it; where it is written goes into `findings.marks`.
 
     Keys that are given twice and keys that are no texts are noted in `findings`.
+
+    Args:
+        text: the YAML.
+        findings: of its file.
+        size: what was read before it, to which this text is added.
+        expected: what it should be, for messages.
 
     Raises:
         SpaceError: not YAML, empty, no mapping, or too large to be a search space.
     """
-    if len(text) > MOST_BYTES:
+    size = size or Size()
+    size.bytes += len(text)
+    if size.bytes > MOST_BYTES:
         findings.add((), f"larger than {MOST_BYTES:,} bytes: that is no search space")
         findings.raise_any()
     plain: Any = None
@@ -63,9 +84,9 @@ def read_mapping(text: str, findings: Findings) -> dict[str, Any]:
         try:
             root = loader.get_single_node()
             if root is None:
-                findings.add((), "is empty: expected a mapping that begins with 'study: NAME'")
+                findings.add((), f"is empty: expected {expected}")
             else:
-                _measure(root, {}, set())
+                _count(root, size)
                 plain = _Reader(loader, findings).plain(root, ())
         finally:
             loader.dispose()
@@ -81,11 +102,24 @@ def read_mapping(text: str, findings: Findings) -> dict[str, Any]:
     except RecursionError:
         findings.add((), "nested too deeply")
     if plain is not None and not isinstance(plain, dict):
-        findings.add((), f"expected a mapping that begins with 'study: NAME', got {shown(plain)}")
+        findings.add((), f"expected {expected}, got {shown(plain)}")
     if not isinstance(plain, dict):
         findings.raise_any()
         raise TypeError("a document that is no mapping was not noted")
     return plain
+
+
+def _count(root: yaml.Node, size: Size) -> None:
+    """
+    Raises:
+        _Refused: with what was read before it the document holds too many values, or it is nested too deeply.
+    """
+    size.values += _measure(root, {}, set())[0]
+    if size.values > MOST_VALUES:
+        raise _Refused(
+            problem=f"more than {MOST_VALUES:,} values with what else is included: that is no search space",
+            problem_mark=root.start_mark,
+        )
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], within: set[int]) -> tuple[int, int]:
@@ -118,7 +152,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], within: set[int
 
 
 class _Reader:
-    """Turns nodes into plain data and notes the line of each."""
+    """Turns nodes into plain data and notes where each is written."""
 
     def __init__(self, loader: yaml.SafeLoader, findings: Findings) -> None:
         self.loader, self.findings = loader, findings
@@ -138,7 +172,7 @@ class _Reader:
             raise _Refused(problem=told, problem_mark=node.start_mark) from error
 
     def _item(self, node: yaml.Node, place: Place) -> Any:
-        self.findings.lines.setdefault(place, node.start_mark.line + 1)
+        self.findings.marks.setdefault(place, Mark(self.findings.source, node.start_mark.line + 1))
         return self.plain(node, place)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
@@ -151,7 +185,7 @@ class _Reader:
             if not isinstance(key, str):
                 self.findings.add((*place, str(key)), f"expected a text as key, got {shown(key)}; quote it", line)
                 continue
-            self.findings.lines[(*place, key)] = line
+            self.findings.marks[(*place, key)] = Mark(self.findings.source, line)
             values[key] = self.plain(value_node, (*place, key))
         return values
 

@@ -8,9 +8,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from study.space.checks import Draft, check
+from study.space.checks import check
 from study.space.defaults import with_defaults
-from study.space.document import read_mapping, read_text
+from study.space.document import read_mapping
+from study.space.draft import Draft
+from study.space.including import INCLUDE, read_space
 from study.space.methods import read_axes, read_methods, read_overrides
 from study.space.problems import Findings, Place, shown, unknown_name
 from study.space.schema import Space, Training
@@ -26,27 +28,47 @@ _EXPECTED = {
 }
 
 
-def load_space(path: Path) -> Space:
-    """Read a search space from a YAML file.
+def load_space(path: Path, *, data: Mapping[str, Any] | None = None) -> Space:
+    """Read a search space from a YAML file and what it includes.
+
+    Args:
+        path: the file.
+        data: keys of the section `data` that the command line says otherwise, such as `root`.
 
     Raises:
-        SpaceError: the file cannot be read, or has mistakes: all of them, each with its place.
+        SpaceError: a file cannot be read, or has mistakes: all of them, each with its file and place.
     """
-    return parse_space(read_text(path, Findings(str(path))), str(path))
+    findings = Findings(str(path))
+    return _space(read_space(path, findings), findings, data or {})
 
 
-def parse_space(text: str, source: str) -> Space:
-    """Read a search space from YAML.
+def parse_space(text: str, source: str, *, data: Mapping[str, Any] | None = None) -> Space:
+    """Read a search space from YAML. It cannot include files, since a text has no folder that they could lie in.
 
     Args:
         text: the YAML.
         source: what messages call it, such as the file's name.
+        data: see `load_space`.
 
     Raises:
         SpaceError: all mistakes, each with its place.
     """
     findings = Findings(source)
     plain = read_mapping(text, findings)
+    if INCLUDE in plain:
+        findings.add((INCLUDE,), "only a file can include others: a text has no folder that they could lie in")
+        del plain[INCLUDE]
+    return _space(plain, findings, data or {})
+
+
+def _space(plain: dict[str, Any], findings: Findings, data: Mapping[str, Any]) -> Space:
+    """Check plain data as a whole, and make the space of it.
+
+    Raises:
+        SpaceError: all mistakes.
+    """
+    if data and isinstance(plain.get("data", {}), dict):
+        plain = plain | {"data": plain.get("data", {}) | dict(data)}
     axes = read_axes(plain["axes"], plain.get("methods"), findings) if "axes" in plain else {}
     methods = read_methods(plain["methods"], axes, ("methods",), findings) if "methods" in plain else {}
     overrides = read_overrides(plain.get("overrides", []), methods, axes, findings)
@@ -91,7 +113,8 @@ def _note(error: ValidationError, model: type[BaseModel], findings: Findings) ->
             description = fields[str(place[-1])].description
             findings.add(place, f"is missing: expected {description}")
         elif one["type"] == "extra_forbidden":
-            findings.add(place, unknown_name(place[-1], fields, "key"))
+            known = [*fields, INCLUDE] if len(place) == 1 and model is Space else fields
+            findings.add(place, unknown_name(place[-1], known, "key"))
         elif one["type"] in _EXPECTED:
             findings.add(place, f"expected {_EXPECTED[one['type']]}, got {shown(one['input'])}")
         else:

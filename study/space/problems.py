@@ -55,35 +55,53 @@ class SpaceError(ValueError):
         return "\n".join(blocks)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """Where something is written: the file and the line in it, from 1."""
+
+    source: str
+    line: int
+
+
 @dataclass
 class Findings:
-    """Collects the problems of one file.
+    """Collects the problems of one file and of those that it includes.
 
     Attributes:
         source: the file.
-        lines: the line of every place in it.
+        marks: where each place is written; in an included file where the including one does not replace it.
         problems: what has been found so far.
     """
 
     source: str
-    lines: dict[Place, int] = field(default_factory=dict)
+    marks: dict[Place, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, place: Place, message: str, line: int | None = None) -> None:
-        """Note a problem. Its line is that of the place, or of the nearest thing around it that is in the file."""
+        """Note a problem. Its file and line are those of the place, or of the nearest thing around it.
+
+        Args:
+            place: where.
+            message: what was expected and what came.
+            line: in the file itself, where the place alone does not tell.
+        """
         around = (place[:length] for length in range(len(place), 0, -1))
-        found = next((self.lines[outer] for outer in around if outer in self.lines), None)
-        problem = Problem(self.source, dotted(place), found if line is None else line, message)
+        mark = next((self.marks[outer] for outer in around if outer in self.marks), None)
+        if line is not None or mark is None:
+            problem = Problem(self.source, dotted(place), line, message)
+        else:
+            problem = Problem(mark.source, dotted(place), mark.line, message)
         if problem not in self.problems:
             self.problems.append(problem)
 
     def raise_any(self) -> None:
         """
         Raises:
-            SpaceError: there are problems; in the order of their lines.
+            SpaceError: there are problems; those of the file itself first, each file's in the order of their lines.
         """
         if self.problems:
-            raise SpaceError(sorted(self.problems, key=lambda problem: problem.line or 0))
+            own = self.source
+            raise SpaceError(sorted(self.problems, key=lambda one: (one.source != own, one.source, one.line or 0)))
 
 
 def dotted(place: Place) -> str:
@@ -94,10 +112,10 @@ def dotted(place: Place) -> str:
     return text
 
 
-def unknown_name(name: object, known: Iterable[str], kind: str = "name") -> str:
-    """What to say of a name that nobody knows: the nearest known one, and all of them."""
+def unknown_name(name: object, known: Iterable[str], kind: str = "name", nearest: str | None = None) -> str:
+    """What to say of a name that nobody knows: the nearest known one, which may be known to the caller, and all."""
     names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    close = [nearest] if nearest else difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? Expected" if close else "expected"
     return f"unknown {kind} {shown(name)}; {hint} one of {', '.join(names)}"
 

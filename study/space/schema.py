@@ -7,28 +7,39 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from neglora.data import dataset_names, find_dataset
-from neglora.models import find_model, model_names
+from neglora.models import OPTIONS, find_model, model_names, nearest_model
 from neglora.objectives import METRICS
 from neglora.prune import MODES
+from neglora.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+from neglora.recipes import RECIPES
 from study.space.cells import Cell, cells_of, sparsities_of
 from study.space.fields import (
     DISTINCT,
     NOT_AVAILABLE,
+    Betas,
     Counted,
+    CropScale,
     Flag,
-    ForgetClass,
+    Folder,
+    Forgotten,
     Gpus,
     Known,
     NotNegative,
     Number,
+    PixelDeviation,
+    PixelMean,
     Positive,
+    Probability,
+    RandAugment,
     Share,
     StudyName,
     Text,
+    Weights,
     Whole,
     one_or_several,
     refusal,
 )
+from study.space.including import INCLUDE
 from study.space.methods import axes_schema, methods_schema, searchable
 
 #: The keys of `study.samplers.SAMPLERS`, which stands on the same floor and imports Optuna; a test compares them.
@@ -37,12 +48,17 @@ SAMPLER_NAMES = ("tpe", "nsga2", "nsga3", "gp", "random", "grid")
 ATTACKS = ("all", "confidence")
 
 Dataset = Annotated[str, Known("dataset", dataset_names, find_dataset)]
-Model = Annotated[str, Known("model", model_names, find_model)]
+Model = Annotated[str, Known("model", model_names, find_model, nearest_model)]
 MethodName = Annotated[str, Known("method", searchable)]
 Objective = Annotated[str, Known("metric", lambda: METRICS)]
 Sampler = Annotated[str, Known("sampler", lambda: SAMPLER_NAMES)]
 Pruning = Annotated[str, Known("pruning mode", lambda: MODES)]
+Option = Annotated[str, Known("option of models", lambda: OPTIONS)]
 Attacks = Annotated[str, Known("set of attacks", lambda: ATTACKS)]
+RecipeName = Annotated[str, Known("recipe", lambda: RECIPES)]
+Optimizer = Annotated[str, Known("optimizer", lambda: OPTIMIZERS)]
+Schedule = Annotated[str, Known("schedule", lambda: SCHEDULES)]
+Precision = Annotated[str, Known("precision", lambda: PRECISIONS)]
 
 
 Datasets = Annotated[
@@ -65,10 +81,10 @@ class Section(BaseModel):
 
 
 class Replicates(Section):
-    """The forget classes and seeds on which every configuration is tried: all pairs of them."""
+    """The forget sets and seeds on which every configuration is tried: all pairs of them."""
 
-    forget: Annotated[tuple[ForgetClass, ...], DISTINCT]
-    """a list of classes to forget, each by index or name, one at a time"""
+    forget: Annotated[tuple[Forgotten, ...], DISTINCT]
+    """a list of forget sets: each a class by index or name, a list of classes, or {random: SHARE, seed: SEED}"""
     seeds: Annotated[tuple[Whole, ...], DISTINCT] = (0,)
     """a list of seeds; each fixes base model, Retrain, adapter initialization and data order"""
 
@@ -114,32 +130,62 @@ class Resources(Section):
 
 
 class Training(Section):
-    """Changes to the recipe that base models and Retrain are trained with; null leaves the recipe's own value."""
+    """Changes to what base models and Retrain are trained with; null leaves the value of recipe or dataset."""
 
+    recipe: RecipeName | None = None
+    """the recipe that the other keys change; by default the model's own"""
+    optimizer: Optimizer | None = None
+    """the optimizer"""
     epochs: Counted | None = None
     """passes over the training images"""
     lr: Positive | None = None
     """peak learning rate"""
     batch_size: Counted | None = None
-    """images a step"""
+    """images a step, over all workers"""
     weight_decay: NotNegative | None = None
-    """AdamW's decoupled weight decay"""
+    """weight decay, decoupled for adamw"""
+    momentum: Share | None = None
+    """momentum of sgd"""
+    betas: Betas | None = None
+    """the two decay rates of adamw"""
     warmup_epochs: Whole | None = None
     """epochs of linear warm-up, within `epochs`"""
+    warmup_lr: Positive | None = None
+    """learning rate at the start of the warm-up"""
+    schedule: Schedule | None = None
+    """how the learning rate falls"""
+    clip_norm: Positive | None = None
+    """largest norm of the gradient"""
+    precision: Precision | None = None
+    """number format of the computation; auto is bf16 on a GPU that has it, else float32"""
+    channels_last: Flag | None = None
+    """memory layout of images and kernels; by default on a GPU"""
     shift: Whole | None = None
     """largest shift of the augmentation, in pixels"""
+    flip: Flag | None = None
+    """mirror half of the training images left and right"""
+    crop_scale: CropScale | None = None
+    """share of the image, from and to, that a random crop holds; of image files"""
+    randaugment: RandAugment | None = None
+    """setting of RandAugment, such as rand-m9-mstd0.5-inc1; of image files"""
+    erase: Probability | None = None
+    """probability that a rectangle of a training image is erased"""
     pruning: Pruning | None = None
     """how sparse bases are pruned"""
     recovery_epochs: Whole | None = None
     """epochs of fine-tuning after pruning"""
     recovery_lr: Positive | None = None
     """learning rate of the fine-tuning after pruning"""
+    workers: Counted | None = None
+    """processes that train one model, each with the CPUs and GPUs of `resources`"""
+    checkpoint_minutes: Positive | None = None
+    """how often a training is kept, so that it can go on after a kill"""
 
 
 class Data(Section):
     """Where datasets are read from."""
 
-    root: Text | None = None
+    root: Folder | None = None
     """the folder of datasets that are read from disk"""
     verify: Flag = True
     """refuse archives whose checksum is not the published one"""
@@ -147,9 +193,9 @@ class Data(Section):
     """fetch a missing archive from its publisher"""
     image_size: Counted | None = None
     """pixels of a side, of datasets that may have any"""
-    mean: tuple[Number, ...] | None = None
+    mean: tuple[PixelMean, ...] | None = None
     """mean of each channel, of pixel values in [0, 1]"""
-    std: tuple[Positive, ...] | None = None
+    std: tuple[PixelDeviation, ...] | None = None
     """standard deviation of each channel, of pixel values in [0, 1]"""
     damaged: Share = 0.01
     """the largest share of images that cannot be decoded and are left out"""
@@ -213,7 +259,7 @@ class Space(Section):
     models: Annotated[tuple[Model, ...], DISTINCT]
     """a list of models"""
     replicates: Replicates
-    """a mapping of `forget` (classes) and `seeds` to lists"""
+    """a mapping of `forget` and `seeds` to lists"""
     selection: Selection = Selection()
     """the split of the test images between search and report"""
     objectives: Annotated[tuple[Objective, ...], DISTINCT] = ("ua", "ra", "ta", "mia")
@@ -233,11 +279,11 @@ class Space(Section):
     training: Training = Training()
     """changes to the training recipe"""
     data: Data = Data()
-    """where datasets are"""
-    architecture: dict[str, str] = Field(default_factory=dict)
+    """where datasets are and how they are read"""
+    architecture: dict[Option, Text] = Field(default_factory=dict)
     """options of models, such as {windows: padded}"""
-    weights: Text | dict[str, Text] | None = None
-    """a file of trained weights to start from, or one for each model; or `pretrained`"""
+    weights: Weights = None
+    """a file of trained weights to start from, a mapping of models to such files, or `pretrained`"""
     evaluation: Evaluation = Evaluation()
     """how models are measured"""
     confirm: Annotated[None, NOT_AVAILABLE] = None
@@ -273,6 +319,7 @@ class Space(Section):
 def space_schema() -> dict[str, Any]:
     """The JSON schema of a search space, by which editors complete and check it."""
     schema = Space.model_json_schema()
+    _let_includes_in(schema)
     # Sections whose keys are names from the registries of methods, which pydantic does not know.
     schema["$defs"]["Methods"] = methods_schema()
     for section in (schema, schema["$defs"]["Override"]):
@@ -280,4 +327,26 @@ def space_schema() -> dict[str, Any]:
         section["properties"]["methods"] = {"$ref": "#/$defs/Methods", "description": described}
     schema["properties"]["axes"] |= axes_schema()
     schema["properties"]["constraints"]["propertyNames"] = {"enum": list(METRICS)}
+    architecture = schema["properties"]["architecture"]
+    for key in ("additionalProperties", "propertyNames"):
+        architecture.pop(key, None)
+    architecture["properties"] = {option: {"enum": list(values)} for option, values in OPTIONS.items()}
+    architecture["additionalProperties"] = False
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def _let_includes_in(schema: dict[str, Any]) -> None:
+    """Add the key `include`, and ask for what every space needs only of a file that includes none."""
+    files = {"type": "string", "minLength": 1}
+    schema["properties"] = {
+        INCLUDE: {
+            "description": "a file, or a list of files, that this one stands on; relative to this file",
+            "anyOf": [files, {"type": "array", "items": files}],
+        }
+    } | schema["properties"]
+    whole: dict[str, Any] = {"required": schema.pop("required"), "properties": {}}
+    for name, described in schema["properties"].items():
+        section = schema["$defs"].get(described.get("$ref", "").rpartition("/")[2], {})
+        if "required" in section:
+            whole["properties"][name] = {"required": section.pop("required")}
+    schema |= {"if": {"not": {"required": [INCLUDE]}}, "then": whole}

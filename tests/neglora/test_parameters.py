@@ -8,7 +8,7 @@ from neglora.parameters import PARAMETERS, Parameter
 NAMES = {
     "retrain": set(),
     "neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity"},
-    "partial_neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity"},
+    "partial_neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity", "targets"},
     "neglora": {
         "lr",
         "epochs",

@@ -11,9 +11,9 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from neglora.data import DATASETS, DatasetEntry, DatasetInfo
+from neglora.data import DATASETS, Augmentation, DatasetEntry, DatasetInfo
 from neglora.objectives import METRICS
-from neglora.train import Recipe
+from neglora.recipe import Recipe
 from study.samplers import SAMPLERS
 from study.space import (
     SAMPLER_NAMES,
@@ -85,6 +85,14 @@ def test_the_shipped_schema_is_that_of_the_program() -> None:
         {"methods": {"neglora": {"lr": {"lg": [1, 2]}}}},
         {"axes": {"sparsty": [0.9]}},
         {"search": {"trials": 4, "sampler": "tpee"}},
+        {"models": ["timm:"]},
+        {"replicates": {"forget": [[]]}},
+        {"replicates": {"forget": [{"random": 1}]}},
+        {"replicates": {"forget": [{"share": 0.1}]}},
+        {"architecture": {"windows": "padde"}},
+        {"data": {"mean": [2]}},
+        {"weights": ""},
+        {"include": 3},
     ],
 )
 def test_the_schema_refuses_what_the_program_refuses(changes: dict[str, Any]) -> None:
@@ -95,7 +103,7 @@ def test_the_schema_refuses_what_the_program_refuses(changes: dict[str, Any]) ->
 
 def test_names_that_are_written_twice_agree() -> None:
     assert set(SAMPLER_NAMES) == set(SAMPLERS)
-    assert set(Training.model_fields) == set(Recipe.__dataclass_fields__)
+    assert set(Training.model_fields) == {"recipe", *Recipe.__dataclass_fields__, *Augmentation.names()}
 
 
 @pytest.mark.parametrize(
@@ -130,9 +138,32 @@ def test_names_that_are_written_twice_agree() -> None:
         (text(replicates={"forget": ["cat"]}), "replicates.forget[0]", 8, "digits has no class 'cat'"),
         (text(replicates={"forget": [-1]}), "replicates.forget[0]", 8, "no class -1"),
         (text(replicates={"forget": [True]}), "replicates.forget[0]", 8, "got true: YAML reads yes"),
-        (text(replicates={"forget": [[1, 2]]}), "replicates.forget[0]", 8, "not available in this version"),
-        (text(replicates={"forget": [{"share": 0.1}]}), "replicates.forget[0]", 8, "not available in this version"),
-        (text(replicates={"forget": [3, "3"]}), "replicates.forget[1]", 9, "'3' and 3 are one class of digits"),
+        (text(replicates={"forget": [None]}), "replicates.forget[0]", 8, "expected a class, by index or name, a list"),
+        (text(replicates={"forget": [4, [1, 12]]}), "replicates.forget[1]", 9, "digits has no class 12"),
+        (text(replicates={"forget": [4, [1, True]]}), "replicates.forget[1]", 9, "got true: YAML reads yes"),
+        (text(replicates={"forget": [4, [[1]]]}), "replicates.forget[1]", 9, "a list of classes, or {random"),
+        (text(replicates={"forget": [4, []]}), "replicates.forget[1]", 9, "an empty list of classes"),
+        (text(replicates={"forget": [[1, "1"]]}), "replicates.forget[0]", 8, "is named twice"),
+        (text(replicates={"forget": [list(range(10))]}), "replicates.forget[0]", 8, "all classes of digits"),
+        (
+            text(replicates={"forget": [{"share": 0.1}]}),
+            "replicates.forget[0]",
+            8,
+            "unknown key of a random forget set",
+        ),
+        (text(replicates={"forget": [{"seed": 1}]}), "replicates.forget[0]", 8, "expected {random: SHARE, seed: SEED}"),
+        (text(replicates={"forget": [{"random": 1.5}]}), "replicates.forget[0]", 8, "random: expected a number in (0"),
+        (text(replicates={"forget": [{"random": 0.1, "seed": -1}]}), "replicates.forget[0]", 8, "seed: expected a who"),
+        (text(replicates={"forget": [3, "3"]}), "replicates.forget[1]", 9, "'3' and 3 are one forget set of digits"),
+        (text(replicates={"forget": [3, [3]]}), "replicates.forget[1]", 9, "[3] and 3 are one forget set of digits"),
+        (text(replicates={"forget": [[3, 5], [5, 3]]}), "replicates.forget[1]", 10, "[5, 3] and [3, 5] are one forget"),
+        (text(replicates={"forget": [[3, 5], [3, 5]]}), "replicates.forget", 7, "[3, 5] is listed twice"),
+        (
+            text(replicates={"forget": [{"random": "1e-1"}, {"seed": 0, "random": 0.1}]}),
+            "replicates.forget",
+            7,
+            "{'random': 0.1, 'seed': 0} is listed twice",
+        ),
         (text(replicates={"forget": [3], "seeds": [0, 0]}), "replicates.seeds", 9, "0 is listed twice"),
         (text(selection={"holdout": 1.0}), "selection.holdout", 17, "expected a number in [0, 1), got 1.0"),
         (text(objectives=["ua", "raa"]), "objectives[1]", 18, "unknown metric 'raa'; did you mean 'ra'?"),
@@ -149,8 +180,51 @@ def test_names_that_are_written_twice_agree() -> None:
         (text(training={"pruning": "magnitud"}), "training.pruning", 17, "did you mean 'magnitude'?"),
         (text(training={"shift": 32}), "training.shift", 17, "less than the 32 pixels of digits"),
         (text(training={"epochs": 2, "warmup_epochs": 3}), "training.warmup_epochs", 18, "at most the 2 epochs"),
+        (text(training={"warmup_epochs": 16}), "training.warmup_epochs", 17, "at most the 15 epochs of nano, got 16"),
+        (
+            text(training={"recipe": "vit_paper", "warmup_epochs": 91}),
+            "training.warmup_epochs",
+            18,
+            "at most the 90 epochs of vit_paper, got 91",
+        ),
+        (text(training={"warmup_lr": 0.1}), "training.warmup_lr", 17, "at most the peak of 0.002 of nano, got 0.1"),
+        (text(training={"recipe": "resnet50_papr"}), "training.recipe", 17, "did you mean 'resnet50_paper'?"),
+        (text(training={"optimizer": "adam"}), "training.optimizer", 17, "did you mean 'adamw'?"),
+        (text(training={"precision": "fp16"}), "training.precision", 17, "one of auto, float32, bf16"),
+        (text(training={"betas": [0.9]}), "training.betas", 17, "expected two numbers, got 1"),
+        (text(training={"betas": [0.9, 1.0]}), "training.betas[1]", 19, "expected a number in [0, 1), got 1.0"),
+        (text(training={"crop_scale": [1.0, 0.05]}), "training.crop_scale", 17, "the smaller number first"),
+        (text(training={"crop_scale": [0, 1]}), "training.crop_scale[0]", 18, "expected a number in (0, 1], got 0"),
+        (text(training={"randaugment": "n9"}), "training.randaugment", 17, "such as rand-m9-mstd0.5-inc1, got 'n9'"),
+        (text(training={"erase": 25}), "training.erase", 17, "expected a number in [0, 1], got 25"),
+        (text(training={"flip": 1}), "training.flip", 17, "got 1"),
+        (text(training={"workers": 0}), "training.workers", 17, "expected a whole number >= 1, got 0"),
+        (text(training={"workers": 65}), "training.workers", 17, "64 images cannot be shared by 65 workers"),
+        (
+            text(training={"workers": 2}, resources={"gpus": 0.5}),
+            "training.workers",
+            17,
+            "2 workers need a GPU each, and resources.gpus is 0.5",
+        ),
         (text(data={"verify": "no"}), "data.verify", 17, "expected true or false, got 'no'"),
-        (text(weights="model.pt"), "weights", 16, "not available in this version"),
+        (text(data={"mean": [0.5, 0.5, 1.5]}), "data.mean[2]", 20, "expected a number in [0, 1], got 1.5"),
+        (text(data={"mean": [0.5, 0.5]}), "data.mean", 17, "expected 3 numbers, one a channel of digits, got 2"),
+        (text(data={"std": [0.5, 0.5, 0]}), "data.std[2]", 20, "expected a number in (0, 1], got 0"),
+        (text(data={"root": 3}), "data.root", 17, "expected a text, got 3"),
+        (text(data={"download": 1}), "data.download", 17, "expected true or false, got 1"),
+        (text(data={"workers": -1}), "data.workers", 17, "expected a whole number >= 0, got -1"),
+        (text(data={"test_share": 1}), "data.test_share", 17, "expected a number in [0, 1), got 1"),
+        (text(architecture={"window": "padded"}), "architecture.window", 17, "did you mean 'windows'?"),
+        (text(architecture={"windows": "padde"}), "architecture.windows", 17, "did you mean 'padded'?"),
+        (text(architecture={"windows": 3}), "architecture.windows", 17, "expected a text, got 3"),
+        (text(architecture={"stem": "plain"}), "architecture.stem", 17, "none of this study's models has stem"),
+        (text(architecture=[]), "architecture", 16, "expected a mapping, got []"),
+        (text(weights="no/model.pt"), "weights", 16, "there is no file /"),
+        (text(weights=""), "weights", 16, "expected a file, a mapping of models to files"),
+        (text(weights=[1]), "weights", 16, "expected a file, a mapping of models to files"),
+        (text(weights={"tinyvit_nan": __file__}), "weights.tinyvit_nan", 17, "did you mean 'tinyvit_nano'?"),
+        (text(weights={"tinyvit_nano": "no.pt"}), "weights.tinyvit_nano", 17, "there is no file /"),
+        (text(weights="pretrained"), "weights", 16, "there are no pretrained weights of tinyvit_nano"),
         (text(confirm={"seeds": [1]}), "confirm", 16, "not available in this version"),
         (text(audits=["relearning"]), "audits", 16, "not available in this version"),
         (text(evaluation={"attacks": "al"}), "evaluation.attacks", 17, "did you mean 'all'?"),
@@ -251,7 +325,7 @@ def test_a_missing_key_is_told(key: str) -> None:
             "did you mean 'model'?",
         ),
         (
-            {"overrides": [{"when": {"model": "tinyvit"}, "methods": {"neglora": {}}}]},
+            {"overrides": [{"when": {"model": "tinyvit_nan"}, "methods": {"neglora": {}}}]},
             "overrides[0].when.model[0]",
             "did you mean 'tinyvit_nano'?",
         ),
@@ -384,6 +458,12 @@ def test_defaults() -> None:
     [
         {"objectives": ["gap"], "constraints": {"ua": {"min": 0.95}, "rte": {"max": 2.5}}},
         {"replicates": {"forget": ["3", 4], "seeds": [0, 1]}, "selection": {"holdout": 0}},
+        {"replicates": {"forget": [3, [3, "4"], [5, 4], {"random": 0.1}, {"random": 0.1, "seed": 1}]}},
+        {"models": ["timm:test_vit"], "methods": {"neggrad": None}},
+        {"architecture": {"windows": "padded"}, "data": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}},
+        {"weights": __file__},
+        {"weights": {"tinyvit_nano": __file__}},
+        {"methods": {"partial_neggrad": {"targets": ["partial", "head"]}, "neglora": {"targets": "partial"}}},
         {"resources": {"cpus": 0.5, "gpus": 0.25}, "weights": None, "confirm": None, "audits": []},
         {"training": {"epochs": 1, "lr": 0.001, "pruning": "structured", "recovery_epochs": 0}},
         {"methods": {"neggrad": None, "partial_neggrad": {}}},

@@ -110,7 +110,8 @@ def test_what_is_read_is_what_yaml_says(text: str) -> None:
 def test_lines() -> None:
     findings = Findings("a.yaml")
     read_mapping("a: 1\nb:\n  c: [1,\n    2]\n  d:\n  - x\n  - y: 3\n", findings)
-    assert findings.lines == {
+    assert {mark.source for mark in findings.marks.values()} == {"a.yaml"}
+    assert {place: mark.line for place, mark in findings.marks.items()} == {
         ("a",): 1,
         ("b",): 2,
         ("b", "c"): 3,
