@@ -101,8 +101,8 @@ def reproduce(
     return Reproduced(
         unlearned.model,
         unlearned.adapter,
-        again["metrics"],
-        again["report"],
+        _own(again["metrics"]),
+        _own(again["report"]),
         again["details"]["counts"],
         from_kept=False,
     )
@@ -119,6 +119,10 @@ def reproduce_retrain(session: Session, setting: Setting, replicate: Mapping[str
     kept = session.get(retrain_of(setting, replicate["seed"], forget))
     evaluation = session.evaluation(kept, setting, forget, replicate["seed"])
     return _measured(kept.model, None, evaluation)
+
+
+def _own(values: Measured) -> Measured:
+    return {name: value for name, value in values.items() if name not in DERIVED}
 
 
 def _merged(
