@@ -3,9 +3,10 @@
     python benchmarks/gpu_throughput.py            a minute or two
     python benchmarks/gpu_throughput.py --image-size 224 --batch 128
 
-As `neglora.train` works there: autocast to bfloat16, channels last, the optimizer of the model's recipe. Images are
-random and lie on the GPU, so that this is the ceiling that reading and augmentation can at best keep up with. Without
-a GPU it says so and ends.
+Training works as in `neglora.train`: autocast to bfloat16, channels last, the optimizer of the model's recipe.
+Evaluation is in bfloat16 too, while trials are measured in float32, which keeps their logits exact. Images are random
+and lie on the GPU, so that this is the ceiling that reading and augmentation can at best keep up with. Without a GPU
+it says so and ends.
 """
 
 from __future__ import annotations

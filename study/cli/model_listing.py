@@ -149,7 +149,8 @@ def listing_of(
 def _images(arguments: argparse.Namespace) -> tuple[int, int, int]:
     """Classes, image size and channels."""
     if arguments.dataset is None:
-        sizes = {"--classes": arguments.classes or CLASSES, "--image-size": arguments.image_size or IMAGE_SIZE}
+        given = {"--classes": (arguments.classes, CLASSES), "--image-size": (arguments.image_size, IMAGE_SIZE)}
+        sizes = {option: default if size is None else size for option, (size, default) in given.items()}
         for option, size in sizes.items():
             if size < 1:
                 raise UserError(f"{option}: expected at least 1, got {size}")
