@@ -40,7 +40,7 @@ class Recipe:
             float32), or `auto`: bf16 on a GPU that computes in it, float32 elsewhere.
         channels_last: images and kernels lie in memory with their channels last; None for on a GPU.
         pruning: `magnitude` or `structured`, for sparse bases.
-        recovery_epochs, recovery_lr: fine-tuning after pruning, with the mask held.
+        recovery_epochs, recovery_lr: fine-tuning after pruning, with the mask held; 0 epochs for none.
         workers: processes that train one model, each on its share of every batch.
         checkpoint_minutes: how often a training is kept, so that it can go on after a kill.
 
@@ -71,10 +71,13 @@ class Recipe:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise RecipeError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "workers"):
+        for name in ("batch_size", "workers"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("lr", "weight_decay", "warmup_epochs", "recovery_epochs", "recovery_lr", "checkpoint_minutes"):
+        for name in (
+            *("epochs", "lr", "weight_decay", "warmup_epochs"),
+            *("recovery_epochs", "recovery_lr", "checkpoint_minutes"),
+        ):
             if not getattr(self, name) >= 0:
                 raise RecipeError(f"{name}: expected at least 0, got {getattr(self, name)}")
         for name, value in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):

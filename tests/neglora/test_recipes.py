@@ -74,7 +74,7 @@ def test_the_default_is_that_of_small_models():
         ("optimizer", "adam"),
         ("schedule", "step"),
         ("precision", "fp16"),
-        ("epochs", 0),
+        ("epochs", -1),
         ("batch_size", 0),
         ("workers", 0),
         ("lr", -1.0),
