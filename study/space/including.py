@@ -28,7 +28,7 @@ class _Reading:
         findings: where problems go.
         size: what has been read so far.
         files: how many files that were.
-        unreadable: a file could not be read, so that nothing can be said of the whole.
+        unreadable: a file could not be included, so that nothing can be said of the whole.
     """
 
     folder: Path
@@ -70,9 +70,13 @@ def _read(
     under: dict[str, Any] = {}
     marks: dict[Place, Mark] = {}
     chain = (*above, path.resolve())
-    for place, named in _named(given, own):
+    named_files = _named(given, own)
+    reading.unreadable |= len(named_files) < (len(given) if isinstance(given, list) else 1)
+    for place, named in named_files:
         found = _found(named, place, path, chain, reading, own)
-        if found is not None:
+        if found is None:
+            reading.unreadable = True
+        else:
             block, written = _read(found, str(Path(source).parent / named), chain, reading)
             under, marks = _merged(under, marks, block, written)
     reading.findings.problems += own.problems
