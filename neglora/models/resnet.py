@@ -57,7 +57,7 @@ def build_resnet50(
 
 
 def _use_small_stem(model: nn.Module, channels: int, stride: int) -> None:
-    width = model.get_submodule("conv1").out_channels
+    width = len(model.get_parameter("conv1.weight"))
     conv = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     model.conv1 = conv
