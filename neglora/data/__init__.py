@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from neglora.data import digits
+from neglora.data import cifar, digits
 from neglora.data.augment import Augmentation
 from neglora.data.batches import Batches, TensorBatches, TrainingBatches
 from neglora.data.dataset import DataError, DataOptions, DatasetEntry, DatasetInfo, ImageDataset
@@ -11,6 +11,8 @@ from neglora.data.splits import Splits, split
 
 DATASETS: dict[str, DatasetEntry] = {
     "digits": digits.ENTRY,
+    "cifar10": cifar.CIFAR10_ENTRY,
+    "cifar100": cifar.CIFAR100_ENTRY,
 }
 
 #: Datasets that are named by what they are and where they lie, `KIND:PLACE`: the entry of a place.
