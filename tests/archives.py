@@ -153,7 +153,7 @@ def python2_pickle(value: Any) -> bytes:
     """A pickle of protocol 2 as Python 2 wrote it: its texts, bytes here, are byte strings of their own kind.
 
     Source: the instructions of `pickletools`, in the order in which cPickle gives them; values may be mappings, lists,
-    bytes, whole numbers and arrays of bytes.
+    bytes, whole numbers and arrays of bytes, of up to three dimensions.
     """
     written = _Python2()
     written.add(value)
@@ -198,7 +198,7 @@ class _Python2:
         self.content += b"(K\x01"
         for size in value.shape:
             self._add_number(size)
-        self._noting(b"\x86")
+        self._noting({1: b"\x85", 2: b"\x86", 3: b"\x87"}[value.ndim])
         self._noting(b"cnumpy\ndtype\n")
         self.add(b"u1")
         self._noting(b"K\x00K\x01\x87")
