@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neglora.data import Batches
+from neglora.logits import as_logits
 
 
 class Diverged(ArithmeticError):
@@ -65,6 +66,7 @@ def ascend(
 
     Raises:
         ValueError: an epoch had no batch.
+        TypeError: the model returns something else than logits.
         Diverged: a loss or weight is infinite or NaN. Checked at the end of each epoch, so that a GPU is not made to
             wait at every step; the step named is the first whose loss was not finite.
     """
@@ -76,7 +78,7 @@ def ascend(
     for _ in range(epochs):
         epoch: list[Tensor] = []
         for inputs, labels in batches:
-            loss = functional.cross_entropy(model(inputs), labels)
+            loss = functional.cross_entropy(as_logits(model(inputs), labels), labels)
             opt.zero_grad(set_to_none=True)
             (-loss).backward()
             opt.step()

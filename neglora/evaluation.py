@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neglora.data import Batches, ImageDataset, Splits
+from neglora.logits import as_logits
 from neglora.metrics import (
     FEATURES,
     MembershipAttack,
@@ -62,12 +63,19 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @torch.no_grad()
 def infer(model: nn.Module, batches: Batches) -> Outputs:
-    """One pass in evaluation mode; the mode of every module is restored afterwards."""
+    """One pass in evaluation mode; the mode of every module is restored afterwards.
+
+    Raises:
+        ValueError: there was no batch.
+        TypeError: the model returns something else than logits.
+    """
     logits, labels = [], []
     with in_mode(model, training=False):
         for inputs, batch_labels in batches:
-            logits.append(model(inputs).float())
+            logits.append(as_logits(model(inputs), batch_labels).float())
             labels.append(batch_labels)
+    if not logits:
+        raise ValueError("there was no batch to infer: the images are none, or can be iterated only once")
     return Outputs(torch.cat(logits).cpu(), torch.cat(labels).cpu())
 
 

@@ -48,7 +48,17 @@ def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, 
 
     Returns:
         The peft model, whose only trainable parameters are the adapters'.
+
+    Raises:
+        ValueError: a layer is never called, but read by the module around it, so that its adapter would do nothing.
     """
+    for name in layers:
+        around = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(around, nn.MultiheadAttention):
+            raise ValueError(
+                f"{name} is read by torch's MultiheadAttention without being called: an adapter there would do "
+                f"nothing; choose other layers"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, _config(layers, rank, alpha, dropout))

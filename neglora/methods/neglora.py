@@ -42,8 +42,9 @@ def unlearn(
     device = parameters[0].device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "dropout"))
+        # Through the model itself, whose adapted layers are in their places: peft's wrapper passes its hooks over.
         ascent = ascend(
-            adapted,
+            adapted.get_base_model(),
             forget,
             parameters=parameters,
             lr=params["lr"],

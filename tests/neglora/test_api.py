@@ -246,6 +246,167 @@ def test_divergence_is_told(model):
     assert_same(before, snapshot(model))
 
 
+def vit() -> nn.Module:
+    """Small, of a torchvision family whose attention calls its own layers in a way of its own."""
+    torch.manual_seed(0)
+    return torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_torchvisions_vision_transformer(method):
+    model = vit().eval()
+    with torch.no_grad():
+        # A fresh one has a head of zeros, behind which nothing has a gradient.
+        model.heads.head.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+    before = snapshot(model)
+    unlearned = neglora.unlearn(model, FORGET, method=method, lr=1e-2, epochs=2)
+    assert_same(before, snapshot(model))
+    assert loss(unlearned) > loss(model) + 0.1
+    assert type(unlearned) is type(model)
+    mlp = ["encoder.layers.encoder_layer_1.mlp.0", "encoder.layers.encoder_layer_1.mlp.3"]
+    if method == "neglora":
+        changed = differing(model, neglora.unlearn(model, FORGET, targets=mlp))
+        assert changed == {f"{name}.weight" for name in mlp}
+
+
+def test_a_layer_that_is_never_called_is_refused():
+    """Its adapter would silently do nothing."""
+    with pytest.raises(ValueError, match="MultiheadAttention without being called"):
+        neglora.unlearn(vit(), FORGET, targets=["encoder.layers.encoder_layer_0.self_attention.out_proj"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loader_with_workers(model, method):
+    loader = DataLoader(TensorDataset(*FORGET), batch_size=4, num_workers=2)
+    plain = DataLoader(TensorDataset(*FORGET), batch_size=4)
+    results = [neglora.unlearn(model, batches, method=method, targets="head", epochs=2) if method == "neglora" else
+               neglora.unlearn(model, batches, method=method, epochs=2) for batches in (loader, plain)]  # fmt: skip
+    assert differing(*results) == set()
+
+
+def test_images_that_come_only_once_are_refused(model):
+    with pytest.raises(ValueError, match="can be iterated only once"):
+        neglora.unlearn(model, iter([FORGET]), targets="head", epochs=2)
+    for part in ("forget", "retain", "test"):
+        images = {"forget": FORGET, "retain": RETAIN, "test": TEST} | {part: []}
+        with pytest.raises(ValueError, match="no batch to infer"):
+            neglora.evaluate(model, **images)
+
+
+class Wrapped(nn.Module):
+    """A model whose output is more than its logits."""
+
+    def __init__(self, wrap) -> None:
+        super().__init__()
+        self.inner, self.wrap = mlp(), wrap
+
+    def forward(self, inputs: Tensor):
+        return self.wrap(self.inner(inputs))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "what"),
+    [
+        (lambda logits: (logits, logits), "a tuple of 2"),
+        (lambda logits: {"logits": logits, "loss": 0}, "a dict with logits, loss"),
+        (lambda logits: logits[0], r"a tensor \[10\]"),
+        (lambda logits: logits[:, :, None], r"a tensor \[12, 10, 1\]"),
+        (lambda logits: None, "a NoneType"),
+    ],
+)
+def test_an_output_that_is_no_logits_is_said(wrap, what):
+    for method in METHODS:
+        with pytest.raises(TypeError, match=rf"should return logits \[b, classes\].*got {what}: wrap it"):
+            neglora.unlearn(Wrapped(wrap), FORGET, method=method)
+    with pytest.raises(TypeError, match=what):
+        neglora.evaluate(Wrapped(wrap), forget=FORGET, retain=RETAIN, test=TEST)
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, and a buffer that every forward pass counts in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.into = nn.Linear(3 * 32 * 32, 10)
+        self.first, self.second = nn.Linear(10, 10), nn.Linear(10, 10)
+        self.second.weight = self.first.weight
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return self.second(self.first(self.into(inputs.flatten(1)).relu()).relu())
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("neggrad", {}), ("partial_neggrad", {}), ("neglora", {"targets": ["into"]})]
+)
+def test_tied_weights_stay_tied_and_buffers_are_copied(method, params):
+    model = Tied()
+    unlearned = neglora.unlearn(model, FORGET, method=method, **params)
+    assert unlearned.first.weight is unlearned.second.weight
+    assert unlearned.first.weight is not model.first.weight
+    assert (int(model.calls), int(unlearned.calls)) == (0, 1)
+    assert loss(unlearned) > loss(model)
+
+
+def test_an_adapter_on_a_tied_layer_reaches_both(recwarn):
+    """Merging adds the update to the one weight that both have; what comes back is what is measured."""
+    model = Tied()
+    unlearned = neglora.unlearn(model, FORGET, targets=["second"], lr=1e-2)
+    assert unlearned.first.weight is unlearned.second.weight
+    assert not torch.equal(unlearned.first.weight, model.first.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_of_another_precision_keeps_it(method, dtype):
+    model = mlp().to(dtype)
+    before = snapshot(model)
+    unlearned = neglora.unlearn(model, FORGET, method=method, lr=1e-2)
+    assert_same(before, snapshot(model))
+    assert {parameter.dtype for parameter in unlearned.parameters()} == {dtype}
+    same = neglora.unlearn(mlp().to(dtype).float(), FORGET, method=method, lr=1e-2)
+    wide, narrow = same.state_dict(), unlearned.state_dict()
+    if dtype is torch.float64:
+        assert all(torch.allclose(wide[name].double(), narrow[name], atol=1e-3) for name in wide)
+    else:
+        assert all(torch.equal(wide[name].to(dtype), narrow[name]) for name in wide), "as in float32, then rounded"
+    values = neglora.evaluate(unlearned, forget=FORGET, retain=RETAIN, test=TEST)
+    assert values["ua"] is not None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_hooks_of_the_model_are_called(method):
+    """Such as one that normalizes: what is unlearned is the model as its owner calls it."""
+    model, doubled = mlp(), mlp()
+    doubled.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    unlearned = neglora.unlearn(doubled, FORGET, method=method)
+    expected = neglora.unlearn(model, (2 * FORGET[0], FORGET[1]), method=method)
+    assert differing(unlearned, expected) == set()
+    assert len(unlearned._forward_pre_hooks) == 1
+
+
+def test_a_model_without_weights_is_refused():
+    for call in (
+        lambda: neglora.unlearn(nn.Flatten(), FORGET, method="neggrad"),
+        lambda: neglora.evaluate(nn.Flatten(), forget=FORGET, retain=RETAIN, test=TEST),
+    ):
+        with pytest.raises(ValueError, match="Flatten has no weights"):
+            call()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_on_a_gpu_stays_there(model, method):
+    model.cuda()
+    unlearned = neglora.unlearn(model, FORGET, method=method, lr=1e-3, epochs=2)
+    assert {parameter.device.type for parameter in unlearned.parameters()} == {"cuda"}
+    assert loss(unlearned.cpu()) > loss(model.cpu()) + 0.1
+
+
 def test_what_the_package_offers():
     assert set(neglora.__all__) == {"evaluate", "unlearn"}
     with pytest.raises(AttributeError, match="no attribute 'unlearm'"):
