@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from neglora.data import DATASETS
+from neglora.data import DATASETS, DataOptions
 from neglora.data.digits import load
 
 
@@ -26,7 +26,7 @@ def test_counts_shapes_and_types(digits):
     assert digits.train_images.dtype == digits.test_images.dtype == torch.uint8
     assert digits.train_labels.dtype == digits.test_labels.dtype == torch.int64
     assert digits.info.classes == tuple("0123456789")
-    assert digits.info == DATASETS["digits"].info()
+    assert digits.info == DATASETS["digits"].info(DataOptions())
 
 
 def test_split_is_stratified(digits):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neglora.data import DatasetInfo, ForgetError, ImageDataset, forget_class, split
+from neglora.data import DatasetInfo, ForgetError, ForgetSet, ImageDataset, split
 
 
 def handmade(train: list[int], test: list[int], classes: tuple[str, ...] = ("cat", "dog", "eel")) -> ImageDataset:
@@ -83,24 +83,6 @@ def test_labels_stay_as_they_are(digits):
     assert replace(digits).fingerprint == before
 
 
-@pytest.mark.parametrize(("forget", "index"), [(1, 1), ("dog", 1), ("2", 2), (0, 0)])
-def test_class_by_index_or_name(forget, index):
-    assert forget_class(PETS.info, forget) == index
-
-
-def test_a_name_of_digits_is_a_name_first():
-    assert forget_class(DatasetInfo("swapped", ("1", "0"), 2, 1), "1") == 0
-
-
-@pytest.mark.parametrize("forget", [3, -1, "3", "-1", "cow", "", "1.0", True, 1.0, None])
-def test_a_class_that_is_not_there_is_named_with_those_that_are(forget):
-    with pytest.raises(ForgetError) as raised:
-        forget_class(PETS.info, forget)
-    assert repr(forget) in str(raised.value)
-    if isinstance(forget, int | str) and not isinstance(forget, bool):
-        assert "cat, dog, eel" in str(raised.value)
-
-
 def test_the_only_class_cannot_be_forgotten():
     with pytest.raises(ForgetError, match="only class"):
         split(handmade([0, 0], [0], ("cat",)), 0)
@@ -116,3 +98,62 @@ def test_a_class_with_none_or_all_of_the_images(train):
 def test_an_empty_half_is_refused(test, holdout):
     with pytest.raises(ForgetError, match="empty"):
         split(handmade([0, 1, 2], test), "dog", holdout=holdout)
+
+
+@pytest.mark.parametrize("forget", [[3, 5], [5, "3"], ("3", 5), ForgetSet((3, 5))])
+def test_several_classes_are_forgotten_together(digits, forget):
+    splits = split(digits, forget, holdout=0.5)
+    found = sets(splits)
+    labels, test_labels = digits.train_labels.tolist(), digits.test_labels.tolist()
+    assert found["forget"] == {i for i, label in enumerate(labels) if label in (3, 5)}
+    assert found["retain"] == set(range(1257)) - found["forget"]
+    assert found["test_forget"] == {i for i, label in enumerate(test_labels) if label in (3, 5)}
+    assert found["test"] | found["test_report"] == set(range(540)) - found["test_forget"]
+    assert not found["test"] & found["test_report"]
+
+
+def test_halves_are_the_same_for_one_class_and_for_several(digits):
+    three, both = sets(split(digits, 3, holdout=0.5)), sets(split(digits, [3, 5], holdout=0.5))
+    fives = {i for i, label in enumerate(digits.test_labels.tolist()) if label == 5}
+    for half in ("test", "test_report"):
+        assert both[half] == three[half] - fives
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.93])
+def test_a_random_share_is_stratified(digits, share):
+    splits = split(digits, {"random": share})
+    found = sets(splits)
+    assert not found["forget"] & found["retain"]
+    assert found["forget"] | found["retain"] == set(range(1257))
+    total = Counter(digits.train_labels.tolist())
+    drawn = Counter(digits.train_labels[splits.forget].tolist())
+    for label, count in total.items():
+        assert abs(drawn[label] - share * count) <= 0.5
+
+
+def test_a_random_share_forgets_no_test_image(digits):
+    whole = split(digits, {"random": 0.1})
+    assert len(whole.test_forget) == 0
+    assert whole.test.tolist() == whole.test_report.tolist() == list(range(540))
+    halves = sets(split(digits, {"random": 0.1}, holdout=0.5))
+    assert halves["test"] | halves["test_report"] == set(range(540))
+    assert not halves["test"] & halves["test_report"]
+    three = sets(split(digits, 3, holdout=0.5))
+    threes = {i for i, label in enumerate(digits.test_labels.tolist()) if label == 3}
+    assert halves["test"] - threes == three["test"], "the halves are those of any forget set"
+
+
+def test_the_seed_draws_the_random_share(digits):
+    first, again, other = (split(digits, {"random": 0.1, "seed": seed}).forget.tolist() for seed in (0, 0, 1))
+    assert first == again == split(digits, {"random": 0.1}).forget.tolist()
+    assert first != other
+    halved = split(digits, {"random": 0.1}, holdout=0.5, seed=7)
+    assert halved.forget.tolist() == first, "the seed of the test set's halves does not matter"
+    assert split(digits.to(torch.device("cpu")), ForgetSet(share=0.1)).forget.tolist() == first
+
+
+def test_a_share_that_holds_no_image():
+    for share in (0.1, 0.9):
+        with pytest.raises(ForgetError, match="none or all"):
+            split(PETS, {"random": share})
+    assert split(PETS, {"random": 0.5}).counts["forget"] == 3
