@@ -7,15 +7,13 @@ What a maker keeps of unfinished work lies in `.KIND-HASH.partial/` until the ar
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from neglora.exclusive import exclusive
 from neglora.synced import sync_folder, write_synced
 
 logger = logging.getLogger(__name__)
@@ -116,17 +115,12 @@ class ArtifactStore:
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
-        try:
-            locks = self.root / ".locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            handle = os.open(locks / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise ArtifactError(f"cannot write to {self.root}: {error.strerror}; give another --storage") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                held.enter_context(exclusive(self.root / ".locks" / f"{key}.lock"))
+            except OSError as error:
+                raise ArtifactError(f"cannot write to {self.root}: {error.strerror}; give another --storage") from error
             yield
-        finally:
-            os.close(handle)
 
     def _write(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from neglora.data import cifar, digits
+from neglora.data import cifar, digits, imagefolder, imagenet
 from neglora.data.augment import Augmentation
 from neglora.data.batches import Batches, TensorBatches, TrainingBatches
 from neglora.data.dataset import DataError, DataOptions, DatasetEntry, DatasetInfo, ImageDataset
@@ -13,10 +13,13 @@ DATASETS: dict[str, DatasetEntry] = {
     "digits": digits.ENTRY,
     "cifar10": cifar.CIFAR10_ENTRY,
     "cifar100": cifar.CIFAR100_ENTRY,
+    "imagenet100": imagenet.ENTRY,
 }
 
 #: Datasets that are named by what they are and where they lie, `KIND:PLACE`: the entry of a place.
-PLACED: dict[str, Callable[[str], DatasetEntry]] = {}
+PLACED: dict[str, Callable[[str], DatasetEntry]] = {
+    "imagefolder": imagefolder.entry_of,
+}
 
 
 def find_dataset(name: str) -> DatasetEntry | None:

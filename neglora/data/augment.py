@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -91,7 +91,13 @@ def erased(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     Source: Zhong et al. 2017, "Random Erasing Data Augmentation".
     Differs: a rectangle that would not fit is clipped to the image instead of drawn again.
     """
-    count, _, height, width = images.shape
+    hole = holes(len(images), images.shape[2:], share, generator, images.device)
+    return images.masked_fill(hole, 0.0)
+
+
+def holes(count: int, size: Sequence[int], share: float, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Where `count` images of `size` (height and width) are erased: true there, `[count, 1, height, width]`."""
+    height, width = size
     drawn = torch.rand(5, count, generator=generator)
     area = (ERASED_AREA[0] + drawn[1] * (ERASED_AREA[1] - ERASED_AREA[0])) * height * width
     low, high = (torch.tensor(end).log() for end in ERASED_RATIO)
@@ -100,8 +106,8 @@ def erased(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     wide = (area / ratio).sqrt().round().clamp(1, width)
     top = (drawn[3] * (height - tall + 1)).floor()
     left = (drawn[4] * (width - wide + 1)).floor()
-    rows, columns = torch.arange(height).view(1, -1), torch.arange(width).view(1, -1)
-    within_rows = (rows >= top.view(-1, 1)) & (rows < (top + tall).view(-1, 1))
-    within_columns = (columns >= left.view(-1, 1)) & (columns < (left + wide).view(-1, 1))
-    hole = (drawn[0] < share).view(-1, 1, 1) & within_rows.unsqueeze(2) & within_columns.unsqueeze(1)
-    return images.masked_fill(hole.unsqueeze(1).to(images.device), 0.0)
+    ends = torch.stack((top, top + tall, left, left + wide, drawn[0])).to(device).unsqueeze(2)
+    rows, columns = torch.arange(height, device=device).view(1, -1), torch.arange(width, device=device).view(1, -1)
+    within_rows = (rows >= ends[0]) & (rows < ends[1]) & (ends[4] < share)
+    within_columns = (columns >= ends[2]) & (columns < ends[3])
+    return (within_rows.unsqueeze(2) & within_columns.unsqueeze(1)).unsqueeze(1)

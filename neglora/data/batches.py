@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -70,9 +71,7 @@ class TensorBatches:
         self.augmentation = augmentation or Augmentation()
         self.device = device or images.device
         self._next = 0
-        scale, shift = torch.tensor(std, device=self.device), torch.tensor(mean, device=self.device)
-        self._scale = (1.0 / (255.0 * scale)).view(1, -1, 1, 1)
-        self._offset = (-shift / scale).view(1, -1, 1, 1)
+        self._normalized = normalization(mean, std, self.device)
 
     def __len__(self) -> int:
         return len(batch_starts(self._count, self.batch_size))
@@ -113,8 +112,16 @@ class TensorBatches:
         inputs = self._normalized(images)
         return erased(inputs, wanted.erase, generator) if wanted.erase else inputs
 
-    def _normalized(self, images: Tensor) -> Tensor:
-        return torch.addcmul(self._offset, images.float(), self._scale)
+
+def normalization(mean: Sequence[float], std: Sequence[float], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What makes inputs of uint8 images `[n, channels, height, width]` on a device: `(pixels / 255 - mean) / std`."""
+    scale, shift = torch.tensor(std, device=device), torch.tensor(mean, device=device)
+    factor, offset = (1.0 / (255.0 * scale)).view(1, -1, 1, 1), (-shift / scale).view(1, -1, 1, 1)
+    return partial(_normalized, factor, offset)
+
+
+def _normalized(factor: Tensor, offset: Tensor, images: Tensor) -> Tensor:
+    return torch.addcmul(offset, images.float(), factor)
 
 
 def batch_starts(count: int, batch_size: int) -> list[int]:
