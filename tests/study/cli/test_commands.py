@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
+from neglora.models import build_model
 from study.cli import COMMANDS, main
 
 UNLEARN = "unlearn --dataset digits --model tinyvit_nano --method neglora --forget 3"
@@ -102,6 +103,22 @@ def test_unlearn_prints_one_json_object_and_writes_the_model(capsys, tmp_path):
     told = said(capsys, f"{UNLEARN} {QUICK} {storage} --retrain", 0)
     assert "times faster than retraining" in told
     assert "No Retrain" not in told
+
+
+def test_unlearn_starts_from_a_file_and_writes_what_export_writes(capsys, tmp_path):
+    model = build_model("tinyvit_nano", num_classes=10, image_size=32, channels=3, seed=5)
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    words = UNLEARN.replace("--forget 3", "--forget '[3, 5]'").replace("tinyvit_nano", "tinyvit_nano --paper")
+    given = f"--weights {tmp_path}/mine.safetensors --set evaluation.attacks=confidence"
+    assert main(shlex.split(f"{words} {given} --storage {tmp_path}/runs --json --to {tmp_path}/out")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["params"]["forget"], result["params"]["batch_size"]) == ([3, 5], 256)
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"model.safetensors", "base.safetensors", "adapter", "card.json", "README.md"}
+    base = safetensors.torch.load_file(tmp_path / "out" / "base.safetensors")
+    assert all(base[name].equal(tensor) for name, tensor in model.state_dict().items()), "not trained any further"
+    told = said(capsys, f"{words} {given} --storage {tmp_path}/runs --to {tmp_path}/runs", 2)
+    assert "is not overwritten" in told
 
 
 def test_a_diverged_ascent_is_said_not_printed_as_a_result(capsys, tmp_path):

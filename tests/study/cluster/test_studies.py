@@ -126,6 +126,7 @@ def test_a_study_runs_through_and_leaves_its_files(finished):
     assert len(records) == TRIALS == len({record.trial for record in records})
     assert {record.status for record in records} == {"ok"}
     assert {name.name for name in study.iterdir()} == {
+        "adapters",
         "study.yaml",
         "ledger.jsonl",
         "ledger.lock",
@@ -135,6 +136,9 @@ def test_a_study_runs_through_and_leaves_its_files(finished):
         "summary.json",
         "tables",
     }
+    adapted = {name.name.split(".forget-")[0] for name in (study / "adapters").iterdir()}
+    [cell] = [cell for cell in json.loads((study / "summary.json").read_text())["cells"] if cell["method"] == "neglora"]
+    assert set(cell["front"]) <= adapted <= {record.trial for record in records if "-neglora-" in record.trial}
     assert (folder / "reports" / "tiny.html").read_bytes() == (study / "report.html").read_bytes()
     assert "http://127.0.0.1:" in result.stdout
     configurations = [(record.cell["method"], configuration_key(record.params)) for record in records]
