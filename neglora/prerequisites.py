@@ -178,6 +178,11 @@ class Prerequisite:
         """The file that this is read from instead of being trained: a base of trained weights."""
         return self.setting.weights_file if self.kind == "base" else None
 
+    @property
+    def workers(self) -> int:
+        """How many processes are to make it."""
+        return self.setting.recipe.workers if self.given is None else 1
+
     def determines(self, fingerprint: str) -> dict[str, Any]:
         """Everything that determines the weights.
 
@@ -249,7 +254,7 @@ def ensure(
     def make(partial: Path) -> Made:
         if prerequisite.needs is not None:
             ensure(prerequisite.needs, store, dataset, fit=fit)
-        if fit is not None and prerequisite.setting.recipe.workers > 1 and prerequisite.given is None:
+        if fit is not None and prerequisite.workers > 1:
             return fit(prerequisite, store, partial, on_epoch)
         return make_here(prerequisite, store, dataset, partial, on_epoch)
 

@@ -52,7 +52,7 @@ class Cluster:
 
 @contextmanager
 def connected(
-    address: str | None, *, cpus: float, gpus: float, workers: int | None, verbose: bool
+    address: str | None, *, cpus: float, gpus: float, workers: int | None, verbose: bool, group: int = 1
 ) -> Iterator[Cluster]:
     """Start Ray here, or join the cluster at `address`, for as long as the context lasts.
 
@@ -61,9 +61,11 @@ def connected(
         cpus, gpus: what one trial asks for.
         workers: at most so many trials at once; None for as many as fit.
         verbose: let Ray and the workers print.
+        group: workers that train one model together, which have to fit at once whatever `workers` says.
 
     Raises:
-        ClusterError: the cluster cannot be reached, or no node has or could get what one trial asks for.
+        ClusterError: the cluster cannot be reached, no node has or could get what one trial asks for, or a group does
+            not fit.
     """
     for name, value in (QUIET if address else QUIET | LOOPBACK).items():
         os.environ.setdefault(name, value)
@@ -84,7 +86,12 @@ def connected(
             raise ClusterError(
                 f"a trial asks for {cpus:g} CPUs, but this machine has {available}: lower resources.cpus in the space"
             )
-        wanted = workers * max(cpus, 1e-9) if workers else available
+        if group * cpus > available:
+            raise ClusterError(
+                f"training.workers is {group}, with {cpus:g} CPUs each, but this machine has {available} CPUs: "
+                "lower one of the two in the space, or give the --address of a cluster"
+            )
+        wanted = max(workers, group) * max(cpus, 1e-9) if workers else available
         shared |= {
             "num_cpus": max(1, int(-(-max(cpus, min(wanted, available)) // 1))),
             "include_dashboard": True,
@@ -100,7 +107,13 @@ def connected(
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise ClusterError(f"cannot reach {where}: {error}") from error
     try:
-        slots = _slots(ray, cpus, gpus, can_grow=address is not None and _has_autoscaler())
+        can_grow = address is not None and _has_autoscaler()
+        slots = _slots(ray, cpus, gpus, can_grow=can_grow)
+        if slots < group and not can_grow:
+            raise ClusterError(
+                f"training.workers is {group}, with {cpus:g} CPUs and {gpus:g} GPUs each, but {slots} of them fit on "
+                "the nodes of the cluster: lower training.workers or resources in the space"
+            )
         if workers:
             slots = min(slots, workers)
         url = getattr(context, "dashboard_url", None)

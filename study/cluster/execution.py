@@ -102,7 +102,10 @@ def run_study(
         progress.say("Every trial is in the ledger: nothing to run.")
         return
     cpus, gpus = space.resources.cpus, space.resources.gpus
-    with connected(options.address, cpus=cpus, gpus=gpus, workers=options.workers, verbose=options.verbose) as cluster:
+    group = space.training.workers or 1
+    with connected(
+        options.address, cpus=cpus, gpus=gpus, workers=options.workers, group=group, verbose=options.verbose
+    ) as cluster:
         if cluster.dashboard:
             progress.say(f"Ray dashboard: {cluster.dashboard}")
         # Imported here, since connecting sets what Ray reads when it is imported.
@@ -113,6 +116,7 @@ def run_study(
             options.storage,
             cpus=cpus,
             gpus=gpus,
+            slots=cluster.slots,
             retries=space.failures.retries,
             progress=progress,
         )
@@ -121,7 +125,7 @@ def run_study(
             ledger,
             _task_maker(space, study_dir),
             progress,
-            limit=None if cluster.local else options.workers,
+            limit=None if cluster.local and group == 1 else options.workers,
             recorded=recorded,
         )
         _tune(space, conductor, cluster, options)

@@ -1,0 +1,114 @@
+"""A model that two workers train together by Ray Train, against one that trains it alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from ray.train import ControllerError, WorkerGroupError
+
+from neglora.artifacts import ArtifactError, ArtifactStore
+from neglora.data import ForgetSet
+from neglora.prerequisites import Setting, base_of, ensure, find, retrain_of
+from neglora.train import TrainingDiverged
+from study.cluster.connection import connected
+from study.cluster.distributed import read_outcome, reason
+from study.cluster.failures import ClusterError
+
+#: Normalized by LayerNorm alone, without dropout: what a worker computes does not depend on its share.
+MODEL = "timm:test_vit"
+TRAINING = {"recipe": "nano", "epochs": 3, "warmup_epochs": 1, "recovery_epochs": 1}
+SPACE = {
+    "study": "together",
+    "datasets": ["digits"],
+    "models": [MODEL],
+    "replicates": {"forget": [3]},
+    "search": {"trials": 1},
+    "training": TRAINING | {"workers": 2},
+    "methods": {"neggrad": {"lr": 1e-4, "sparsity": 0.5}},
+}
+
+
+def run(folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
+    (folder / "space.yaml").write_text(yaml.safe_dump(SPACE | changes))
+    return subprocess.run(
+        [sys.executable, "-m", "study.cli", "run", "space.yaml", "--storage", str(folder / "runs")],
+        cwd=folder,
+        env=os.environ | {"CI": "1", "RAY_worker_niceness": "0", "COLUMNS": "100", "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_two_workers_train_as_one(tmp_path: Path) -> None:
+    """Base, sparse base and Retrain: loss curve, weights; and the study goes on from them, quiet, leaving no scraps."""
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Train" not in done.stdout + done.stderr
+    setting = Setting(dataset="digits", model=MODEL, training=TRAINING, holdout=0.5)
+    dataset = setting.load_dataset()
+    together, alone = ArtifactStore(tmp_path / "runs" / "artifacts"), ArtifactStore(tmp_path / "alone")
+    names = {path.name for path in together.root.iterdir()}
+    for wanted in (base_of(setting, 0, 0.0), base_of(setting, 0, 0.5), retrain_of(setting, 0, ForgetSet((3,)))):
+        made, one = find(wanted, together, dataset), ensure(wanted, alone, dataset)
+        assert made is not None, f"{wanted.title} has another key"
+        assert (made.facts["workers"], one.facts["workers"]) == (2, 1)
+        assert len(made.facts["curve"]) == len(one.facts["curve"]) > 0
+        if wanted.kind != "sparse":
+            for epoch, other in zip(made.facts["curve"], one.facts["curve"], strict=True):
+                assert epoch["loss"] == pytest.approx(other["loss"], rel=1e-4)
+            for name, tensor in one.tensors.items():
+                assert torch.allclose(made.tensors[name], tensor, rtol=1e-2, atol=1e-3), name
+        names.discard(made.key)
+    assert names == {".locks"}
+    [record] = [
+        json.loads(line)
+        for line in (tmp_path / "runs" / "together" / "ledger.jsonl").read_text().splitlines()
+        if "neggrad" in json.loads(line)["trial"]
+    ]
+    assert record["status"] == "ok"
+    assert record["metrics"]["rte"] is None, "its Retrain was trained by two"
+
+
+def test_what_the_first_worker_wrote_is_read(tmp_path: Path) -> None:
+    outcome = tmp_path / "made-1"
+    data = safetensors.torch.save({"weight": torch.arange(3.0)})
+    told = {"facts": {"epochs": 1}, "sha256": hashlib.sha256(data).hexdigest()}
+    with pytest.raises(ArtifactError, match="all nodes need the same storage"):
+        read_outcome(outcome)
+    outcome.with_suffix(".safetensors").write_bytes(data)
+    outcome.with_suffix(".json").write_text(json.dumps(told))
+    tensors, facts = read_outcome(outcome)
+    assert torch.equal(tensors["weight"], torch.arange(3.0))
+    assert facts == {"epochs": 1}
+    outcome.with_suffix(".safetensors").write_bytes(data[:-1] + b"x")
+    with pytest.raises(ArtifactError, match="not those that were written"):
+        read_outcome(outcome)
+    outcome.with_suffix(".json").write_text(json.dumps({"diverged": "lower the learning rate 3"}))
+    with pytest.raises(TrainingDiverged, match="lower the learning rate 3"):
+        read_outcome(outcome)
+
+
+def test_a_worker_that_fails_is_named_with_its_error() -> None:
+    lost = WorkerGroupError("long text", {1: RuntimeError("connection closed"), 0: ValueError("no such layer")})
+    assert reason(lost) == "ValueError on worker 0 of its training: no such layer"
+    assert reason(ControllerError(RuntimeError("no room"))).startswith("ControllerError: ")
+
+
+def test_more_workers_than_there_is_room_for() -> None:
+    with (
+        pytest.raises(ClusterError, match=r"training\.workers is 4096, with 1 CPUs each, but this machine has \d+"),
+        connected(None, cpus=1, gpus=0, workers=None, verbose=False, group=4096),
+    ):
+        raise AssertionError("it was let in")
