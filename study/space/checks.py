@@ -136,7 +136,7 @@ def _workers(draft: Draft, numbers: Mapping[str, float], findings: Findings) -> 
 
 
 def _conditions(draft: Draft, findings: Findings) -> None:
-    """Overrides that would never apply."""
+    """Overrides that would never apply. An included file may have some for what others that include it have."""
     studied = {"dataset": draft.listed("datasets"), "model": draft.listed("models"), "method": list(draft.methods)}
     find = {"dataset": find_dataset, "model": find_model, "method": draft.methods.get}
     for index, override in enumerate(draft.overrides):
@@ -145,9 +145,10 @@ def _conditions(draft: Draft, findings: Findings) -> None:
             continue
         for key, names in when.items():
             for name in names if isinstance(names, list) else [names]:
+                place: Place = ("overrides", index, "when", key)
                 known = key in studied and isinstance(name, str) and find[key](name) is not None
-                if known and name not in studied[key]:
-                    findings.add(("overrides", index, "when", key), f"this study has no {key} {name!r}")
+                if known and name not in studied[key] and not findings.is_included(place):
+                    findings.add(place, f"this study has no {key} {name!r}")
         only = when.get("method")
         methods = override.get("methods")
         if only is None or not isinstance(methods, Mapping):

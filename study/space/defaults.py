@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from neglora.models import family_of
@@ -31,7 +32,17 @@ def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
                 if targets != complete[parameter.name]
             ]
         methods[method] = complete
-    return methods, [*added, *draft.overrides]
+    return methods, [*added, *_fitting(draft)]
+
+
+def _fitting(draft: Draft) -> Iterator[dict[str, Any]]:
+    """The overrides, each only for what this study has; an included file may have some for others."""
+    studied = {"dataset": draft.datasets, "model": draft.models, "method": [*draft.methods]}
+    for override in draft.overrides:
+        when = {key: names if isinstance(names, list) else [names] for key, names in override["when"].items() if names}
+        own = {key: [name for name in names if name in studied[key]] for key, names in when.items()}
+        if all(own.values()):
+            yield {**override, "when": own}
 
 
 def _default_targets(model: str, draft: Draft) -> str:

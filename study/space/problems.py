@@ -94,6 +94,10 @@ class Findings:
         if problem not in self.problems:
             self.problems.append(problem)
 
+    def is_included(self, place: Place) -> bool:
+        """Whether a place is written in an included file."""
+        return place in self.marks and self.marks[place].source != self.source
+
     def raise_any(self) -> None:
         """
         Raises:

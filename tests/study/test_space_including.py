@@ -112,7 +112,8 @@ def test_one_block_may_be_reached_twice_and_an_empty_list_is_none(tmp_path: Path
 
 
 def test_mistakes_are_told_where_they_are_written(tmp_path: Path) -> None:
-    top = "study: a\ninclude: blocks/base.yaml\nmodels: [tinyvit_nan]\nsearch:\n  trials: 0\nmethods: {neglora: {rank: 0}}\n"
+    top = "study: a\ninclude: blocks/base.yaml\nmodels: [tinyvit_nan]\n"
+    top += "search:\n  trials: 0\nmethods: {neglora: {rank: 0}}\n"
     base = (
         BASE.replace("digits", "digit").replace("epochs: [1, 2]", "epochs: [1, 0]").replace("forget: [3]", "forgt: [3]")
     )
