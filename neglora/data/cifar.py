@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -163,11 +164,11 @@ def _check_names(cifar: Cifar, meta: Mapping[str, Any], where: str) -> None:
 def _images_and_labels(cifar: Cifar, batch: Mapping[str, Any], where: str) -> tuple[Tensor, Tensor]:
     """Images `[n, 3, 32, 32]` in uint8 and labels `[n]` of one batch file."""
     data, labels = batch.get("data"), batch.get(cifar.labels_key)
-    shape = getattr(data, "shape", None)
-    if shape is None or len(shape) != 2 or shape[1] != PIXELS:
+    if not isinstance(data, numpy.ndarray) or data.ndim != 2 or data.shape[1] != PIXELS:
+        found = list(data.shape) if isinstance(data, numpy.ndarray) else type(data).__name__
         raise DataError(
-            f"{where} should have an array of bytes of shape [n, {PIXELS}] under 'data', got "
-            f"{list(shape) if shape is not None else type(data).__name__}; it has {_keys(batch)}"
+            f"{where} should have an array of bytes of shape [n, {PIXELS}] under 'data', got {found}; "
+            f"it has {_keys(batch)}"
         )
     if not isinstance(labels, list):
         raise DataError(f"{where} should have a list of labels under {cifar.labels_key!r}; it has {_keys(batch)}")
