@@ -117,7 +117,9 @@ def _training(draft: Draft, findings: Findings) -> None:
 def _recipes(draft: Draft) -> list[tuple[str, Recipe]]:
     """The recipes that `training` changes, each with its name: the one that it names, or those of the models."""
     chosen = draft.section("training").get("recipe")
-    names = [chosen] if chosen is not None else [entry.recipe for name in draft.models if (entry := find_model(name))]
+    names = (
+        [str(chosen)] if chosen is not None else [entry.recipe for name in draft.models if (entry := find_model(name))]
+    )
     return [(name, load_recipe(name).recipe) for name in dict.fromkeys(names) if name in RECIPES]
 
 
