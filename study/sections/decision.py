@@ -83,7 +83,7 @@ def _base_column(base: Base) -> list[object]:
     return [
         base_name(base.sparsity),
         *(percent(shown(base.metrics, base.report, name)) for name in (*GAP_METRICS, "gap")),
-        seconds(base.train_seconds),
+        seconds(base.train_seconds, "not trained here"),
         missing("nothing was unlearned"),
         missing("not recorded for bases"),
         count(base.parameters),

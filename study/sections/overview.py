@@ -21,7 +21,8 @@ class Overview:
     Attributes:
         trials: searched trials by status.
         unlearn_seconds, evaluate_seconds: sums over all replicates of searched trials.
-        retrain_seconds, base_seconds: sums over the references; None where there are none.
+        retrain_seconds, base_seconds: sums over the references; None where there are none, and for bases that were all
+            read from a file of weights.
         span_seconds: from the first record to the last; None where times are not recorded.
         hardware: what it ran on, as "cpu, 1 thread".
     """
@@ -40,12 +41,14 @@ def overview(source: Source) -> Overview:
     searched = [record for record in records if record.cell["method"] != "retrain"]
     references = [record for record in records if record.cell["method"] == "retrain"]
     bases = [base for record in references for item in record.replicates for base in item.get("bases") or []]
+    trained = [(base.get("cost") or {}).get("train_seconds") for base in bases]
+    trained = [duration for duration in trained if duration is not None]
     return Overview(
         trials={status: sum(record.status == status for record in searched) for status in STATUSES},
         unlearn_seconds=_total(searched, "unlearn_seconds"),
         evaluate_seconds=_total(searched, "evaluate_seconds"),
         retrain_seconds=_total(references, "unlearn_seconds") if references else None,
-        base_seconds=sum((base.get("cost") or {}).get("train_seconds") or 0.0 for base in bases) if bases else None,
+        base_seconds=sum(trained) if trained else None,
         span_seconds=_span(records),
         hardware=sorted({hardware for record in records for hardware in _hardware(record)}),
     )
@@ -83,7 +86,7 @@ def overview_html(source: Source) -> Html:
     total = sum(facts.trials.values())
     counts = ", ".join(f"{number} {status}" for status, number in facts.trials.items() if number)
     search = space.get("search") or {}
-    retrain, bases = seconds(facts.retrain_seconds), seconds(facts.base_seconds)
+    retrain, bases = seconds(facts.retrain_seconds), seconds(facts.base_seconds, "not trained here")
     rows = [
         ("Datasets", ", ".join(map(str, space.get("datasets", [])))),
         ("Models", ", ".join(map(str, space.get("models", [])))),

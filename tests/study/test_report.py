@@ -74,6 +74,17 @@ def test_overview_sums_over_replicates():
     assert facts.hardware == ["cpu, 1 thread"]
 
 
+def test_bases_of_a_file_of_weights_took_no_training():
+    records = handmade.searched(2, (0, 1))
+    for base in (base for record in records for item in record.replicates for base in item.get("bases") or []):
+        if base["sparsity"] == 0:
+            base["cost"]["train_seconds"] = None
+    assert overview(source(records)).base_seconds == 8.0
+    for base in (base for record in records for item in record.replicates for base in item.get("bases") or []):
+        base["cost"]["train_seconds"] = None
+    assert overview(source(records)).base_seconds is None
+
+
 def test_three_separate_figures_then_sparsity_and_progress(usual):
     figures = [attributes["id"] for name, attributes in usual.tags if "data-figure" in attributes]
     assert figures == [
