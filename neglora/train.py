@@ -97,7 +97,7 @@ def train(
     workers = Workers.of_this_process()
     layout = torch.channels_last if _channels_last(recipe, device) else torch.contiguous_format
     half = uses_bf16(recipe, device)
-    model.to(memory_format=layout)  # type: ignore[call-overload]
+    model.to(memory_format=layout)
     optimizer = build_optimizer(model, recipe)
     at = _restored(model, optimizer, checkpoint, workers, len(batches), device)
     joined = workers.joined(model)
@@ -143,7 +143,7 @@ def train(
             at = _Position(at.epoch + 1, curve=[*at.curve, finished])
             if on_epoch:
                 on_epoch(finished)
-    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model.to(memory_format=torch.contiguous_format)
     model.eval()
     return at.curve
 

@@ -7,7 +7,7 @@ from torch import nn
 from neglora.data import Augmentation, TensorBatches
 from neglora.models import build_model
 from neglora.recipe import Recipe, warmup_cosine
-from neglora.train import Epoch, TrainingDiverged, train
+from neglora.train import Epoch, TrainingDiverged, train, uses_bf16
 
 
 def two_bars(count: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,3 +139,110 @@ def test_divergence_is_an_error_that_says_how_to_go_on(kind):
         recipe = RECIPE.changed({"lr": 1e30})
     with pytest.raises(TrainingDiverged, match=r"the loss of epoch \d is (nan|inf): lower the learning rate"):
         train(nano(), loader, recipe)
+
+
+def plainly_trained(optimizer_of, recipe: Recipe, clip: float | None = None) -> dict[str, torch.Tensor]:
+    """The same training written down once more, without this project's loop."""
+    model = nano("tinyvit_nano")
+    optimizer = optimizer_of(model)
+    step, loader = 0, batches()
+    for number in range(recipe.epochs):
+        model.train()
+        for inputs, labels in loader.epoch(number):
+            factor = warmup_cosine(step, recipe.warmup_epochs * 3, recipe.epochs * 3)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * factor
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), labels).backward()
+            if clip:
+                norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
+                for parameter in model.parameters():
+                    parameter.grad *= min(1.0, clip / (norm.item() + 1e-6))
+            optimizer.step()
+            step += 1
+    return model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "optimizer_of"),
+    [
+        (
+            {"betas": (0.8, 0.95), "weight_decay": 0.0},
+            lambda model: torch.optim.AdamW(model.parameters(), betas=(0.8, 0.95), weight_decay=0.0),
+        ),
+        (
+            {"optimizer": "sgd", "lr": 0.05, "momentum": 0.8, "weight_decay": 0.0},
+            lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8),
+        ),
+        (
+            {"optimizer": "sgd", "lr": 0.05, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.1},
+            lambda model: torch.optim.SGD(model.parameters(), lr=0.05),
+        ),
+    ],
+    ids=["adamw", "sgd", "clipped"],
+)
+def test_the_same_as_a_plain_loop(changes, optimizer_of):
+    recipe = RECIPE.changed({"epochs": 2, **changes})
+    model = nano("tinyvit_nano")
+    train(model, batches(), recipe)
+    expected = plainly_trained(optimizer_of, recipe, changes.get("clip_norm"))
+    for name, tensor in model.state_dict().items():
+        assert torch.allclose(tensor, expected[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_bf16_computes_in_it_and_keeps_weights_in_float32():
+    seen = set()
+    model = nano("tinyvit_nano")
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    [*_, last] = train(model, batches(), RECIPE.changed({"precision": "bf16"}))
+    assert seen == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    [*_, reference] = train(nano("tinyvit_nano"), batches(), RECIPE)
+    assert last.loss == pytest.approx(reference.loss, rel=0.2)
+    assert last.loss != reference.loss
+
+
+def test_what_auto_means_here():
+    cpu = torch.device("cpu")
+    assert not uses_bf16(Recipe(), cpu)
+    assert uses_bf16(Recipe(precision="bf16"), cpu)
+    assert not uses_bf16(Recipe(precision="float32"), cpu)
+
+
+def test_channels_last_changes_rounding_alone():
+    first, second = nano(), nano()
+    seen = []
+    first.conv1.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    curve = train(first, batches(), RECIPE.changed({"epochs": 1, "channels_last": True}))
+    other = train(second, batches(), RECIPE.changed({"epochs": 1, "channels_last": False}))
+    assert seen
+    assert all(seen)
+    assert [epoch.loss for epoch in curve] == pytest.approx([epoch.loss for epoch in other], rel=1e-3)
+    assert all(parameter.is_contiguous() for parameter in first.parameters()), "left as it came"
+
+
+def test_the_seed_is_that_of_dropout_and_the_global_generator_stays():
+    def trained(seed):
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, 2))
+        nn.init.zeros_(model[2].weight)
+        nn.init.zeros_(model[2].bias)
+        before = torch.random.get_rng_state()
+        train(model, batches(), RECIPE.changed({"epochs": 1}), seed=seed)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        return model[2].weight.detach()
+
+    first = trained(1)
+    torch.rand(3)
+    assert torch.equal(first, trained(1))
+    assert not torch.equal(first, trained(2))
+
+
+def test_no_epochs_is_no_training():
+    model = nano()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert train(model, batches(), Recipe(epochs=0, warmup_epochs=0)) == []
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
