@@ -41,8 +41,8 @@ def overview(source: Source) -> Overview:
     searched = [record for record in records if record.cell["method"] != "retrain"]
     references = [record for record in records if record.cell["method"] == "retrain"]
     bases = [base for record in references for item in record.replicates for base in item.get("bases") or []]
-    trained = [(base.get("cost") or {}).get("train_seconds") for base in bases]
-    trained = [duration for duration in trained if duration is not None]
+    durations = [(base.get("cost") or {}).get("train_seconds") for base in bases]
+    trained = [float(duration) for duration in durations if duration is not None]
     return Overview(
         trials={status: sum(record.status == status for record in searched) for status in STATUSES},
         unlearn_seconds=_total(searched, "unlearn_seconds"),
