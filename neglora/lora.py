@@ -1,6 +1,9 @@
 """Low-rank adapters through peft: inject, count, take out, attach again, merge.
 
 Source: Hu et al. 2021; Section "LoRA" of the paper (W' = W + BA, scaled by alpha / rank).
+
+peft, whose import takes seconds, is imported where it is used, so that who trains base models or reads a search space
+does not wait for it.
 """
 
 from __future__ import annotations
@@ -8,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,16 @@ def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, 
                 f"{name} is read by torch's MultiheadAttention without being called: an adapter there would do "
                 f"nothing; choose other layers"
             )
+    from peft import get_peft_model
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, _config(layers, rank, alpha, dropout))
 
 
 def _config(layers: Sequence[str], rank: int, alpha: float, dropout: float) -> LoraConfig:
+    from peft import LoraConfig
+
     # Names are matched whole, and as they are: peft takes a list of names for endings of names.
     exactly = "|".join(re.escape(name) for name in layers)
     return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=f"(?:{exactly})", bias="none")
@@ -77,6 +86,8 @@ def adapter_of(model: PeftModel, layers: Sequence[str]) -> Adapter:
         model: from `inject`, before `merge`.
         layers: those that it was given.
     """
+    from peft.utils import get_peft_model_state_dict
+
     config = model.peft_config["default"]
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
@@ -89,6 +100,8 @@ def attach(model: nn.Module, adapter: Adapter) -> PeftModel:
     Raises:
         ValueError: the adapters are not of a model like this one.
     """
+    from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+
     adapted = inject(model, adapter.layers, rank=adapter.rank, alpha=adapter.alpha, dropout=adapter.dropout, seed=0)
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Imported by `neglora.lora` when it is first used, which would be within the first trial's time.
+import peft  # noqa: F401
 import torch
 from torch import Tensor, nn
 
