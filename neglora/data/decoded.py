@@ -165,7 +165,7 @@ def _read(folder: Path, files: ImageFiles, size: int) -> Decoded:
         content: NDArray[numpy.uint8] = numpy.memmap(file, numpy.uint8, mode="r")
     else:
         content = numpy.fromfile(file, numpy.uint8)
-        checksum = hashlib.sha256(content).hexdigest()
+        checksum = hashlib.sha256(content.data).hexdigest()
         if checksum != facts["sha256"]:
             raise _BrokenCache(f"{PIXELS} has the checksum {checksum[:12]}, expected {str(facts['sha256'])[:12]}")
     with warnings.catch_warnings():

@@ -49,7 +49,7 @@ def read_picture(file: Path) -> Image.Image:
             if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
                 raise Damaged(f"it has {width}x{height} pixels, more than {Image.MAX_IMAGE_PIXELS:,} are not read")
             opened.load()
-            upright = UPRIGHT.get(_orientation(opened))
+            orientation = _orientation(opened)
             picture = _coloured(opened)
     except Damaged:
         raise
@@ -62,7 +62,7 @@ def read_picture(file: Path) -> Image.Image:
     # Decoders raise nearly anything on broken content: struct.error, SyntaxError, IndexError, zlib.error and more.
     except Exception as error:
         raise Damaged(_reason(error, file)) from error
-    return picture.transpose(upright) if upright is not None else picture
+    return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
 
 
 def shorter_side(file: Path) -> int | None:
