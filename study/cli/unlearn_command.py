@@ -151,6 +151,10 @@ def _ensure(session: Session, wanted: Sequence[Prerequisite], console: Console) 
             for needed in (one.needs, one):
                 if needed is None or session.find(needed):
                     continue
+                if needed.given:
+                    console.print(f"reading {needed.title} from {needed.given}", highlight=False, soft_wrap=True)
+                    ensure(needed, session.store, session.dataset(needed.setting))
+                    continue
                 bar = bars.add_task(f"making {needed.title}", total=None)
 
                 def on_epoch(epoch: Epoch, epochs: int, bar: Any = bar) -> None:
