@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from neglora.models import family_of
@@ -33,6 +34,18 @@ def with_defaults(draft: Draft) -> tuple[Settings, list[Any]]:
             ]
         methods[method] = complete
     return methods, [*added, *_fitting(draft)]
+
+
+def data_with_defaults(draft: Draft) -> dict[str, Any]:
+    """The section `data`, with the current folder as root where a dataset's place starts from it.
+
+    Workers may run elsewhere.
+    """
+    section = dict(draft.section("data"))
+    places = [Path(name.partition(":")[2]).expanduser() for name in draft.datasets if ":" in name]
+    if section.get("root") is None and not all(place.is_absolute() for place in places):
+        section["root"] = str(Path.cwd())
+    return section
 
 
 def _fitting(draft: Draft) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from study.space.checks import check
-from study.space.defaults import with_defaults
+from study.space.defaults import data_with_defaults, with_defaults
 from study.space.document import read_mapping
 from study.space.draft import Draft
 from study.space.including import INCLUDE, read_space
@@ -82,7 +82,8 @@ def _space(plain: dict[str, Any], findings: Findings, data: Mapping[str, Any]) -
     check(draft, findings)
     findings.raise_any()
     methods, overrides = with_defaults(draft)
-    return Space.model_validate(canonical | {"methods": methods, "overrides": overrides})
+    sections = {"methods": methods, "overrides": overrides, "data": data_with_defaults(draft)}
+    return Space.model_validate(canonical | sections)
 
 
 def training_problems(training: Mapping[str, Any]) -> list[str]:
