@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from neglora.intervals import wilson
 from neglora.record import Record
 from study.aggregate import shown, spread
-from study.intervals import wilson
 from study.plots.style import setting
 from study.sections.html import Html, join, tag
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from study.intervals import Z_95, wilson
+from neglora.intervals import Z_95, wilson
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.3, 40), (0.5, 1), (0.97, 243), (1.0, 128), (0.0, 5)])
