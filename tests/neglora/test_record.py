@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from neglora.record import (
+    LONGEST_NAME,
     SCHEMA,
     Record,
     RecordError,
@@ -111,6 +112,25 @@ def test_unsafe_cells_keep_apart():
     for name in (first, second):
         assert name.startswith("imagefolder__a_b-tinyvit_nano-neglora-")
         assert Record.from_line(line_with(trial=f"{name}-0000")).number == 0
+
+
+def test_a_long_cell_has_a_short_name_that_keeps_it_apart():
+    folder = "/home/somebody/" + "pictures-of-birds/" * 20
+    cells = [
+        CELL | {"dataset": f"imagefolder:{folder}{place}", "sparsity": sparsity}
+        for place in ("a", "b")
+        for sparsity in (0.0, 0.9)
+    ]
+    names = [cell_id(cell) for cell in cells]
+    assert len(set(names)) == len(cells)
+    for name, cell in zip(names, cells, strict=True):
+        assert len(name) == LONGEST_NAME
+        assert name.startswith("imagefolder__home_somebody_pictures")
+        assert f"-tinyvit_nano-neglora-sparsity={cell['sparsity']}-" in name
+        assert Record.from_line(line_with(trial=f"{name}-0000")).number == 0
+    safe = cell_id(CELL | {"dataset": "x" * 200})
+    assert len(safe) == LONGEST_NAME
+    assert safe != cell_id(CELL | {"dataset": "x" * 201})
 
 
 def test_configuration_key_sees_values_not_their_writing():

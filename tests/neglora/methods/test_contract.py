@@ -75,7 +75,8 @@ def run(
 ) -> Unlearned:
     chosen = METHODS[method]
     params = SETTINGS[method] | changes
-    if any(parameter.name == "targets" for parameter in chosen.parameters):
+    # Partial NegGrad's default means something on every model.
+    if any(parameter.by_family for parameter in chosen.parameters):
         params = {"targets": DECLARED[model_name][method]} | params
     if chosen.parameters:
         params = chosen.resolve(params)

@@ -223,3 +223,12 @@ def test_a_term_that_matches_nothing_says_what_would(nano_resnet, nano_tinyvit):
         match_targets(nano_resnet, "head+last.ffn")
     with pytest.raises(TargetError, match=r"'last\.block\.conv' matches no layer of TinyVit"):
         match_targets(nano_tinyvit, "last.block.conv")
+
+
+def test_partial_stands_for_what_partial_neggrad_trains(nano_resnet, nano_tinyvit):
+    for model in (nano_resnet, nano_tinyvit):
+        assert match_targets(model, "partial") == match_targets(model, family_of(model).partial)
+    assert match_targets(nano_tinyvit, "partial+last.attn") == match_targets(nano_tinyvit, "last.attn+last.ffn+head")
+    assert match_targets(nn.Sequential(nn.Linear(2, 3)), "partial") == ["0"]
+    with pytest.raises(TargetError, match="did you mean 'partial'"):
+        match_targets(nano_tinyvit, "partiel")
