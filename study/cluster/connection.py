@@ -93,6 +93,8 @@ def connected(
             )
         wanted = max(workers, group) * max(cpus, 1e-9) if workers else available
         shared |= {
+            # Without it Ray would join a cluster that happens to run on this machine.
+            "address": "local",
             "num_cpus": max(1, int(-(-max(cpus, min(wanted, available)) // 1))),
             "include_dashboard": True,
             "dashboard_host": "127.0.0.1",
