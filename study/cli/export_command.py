@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study.cli.common import UserError, add_storage_arguments, data_errors, data_of, forget_of, read_study, user_errors
+from study.cli.common import (
+    UserError,
+    add_storage_arguments,
+    data_errors,
+    data_of,
+    forget_of,
+    read_study,
+    storage_folder,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from neglora.prerequisites import Setting
@@ -31,6 +40,8 @@ examples:
   neglora export runs/photos --trial ID --forget '[cat, dog]' --to unlearned/
 """
 
+#: Text with names and paths in it, as it is.
+PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
 #: The run did what it should, and the outcome is not what the record says.
 DISAGREES = 1
 
@@ -89,7 +100,7 @@ def _export(arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, 
     from study.recommend import reproduce_command
 
     console = Console()
-    storage = Path(arguments.storage).expanduser().resolve() if arguments.storage else study_dir.parent
+    storage = storage_folder(arguments.storage) if arguments.storage else study_dir.parent
     method = record.cell["method"]
     setting = _setting(arguments, study, record)
     number = _replicate(arguments, setting, record)
@@ -104,7 +115,7 @@ def _export(arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, 
         else:
             adapter = kept_adapter(adapter_file(study_dir, record.trial, replicate["forget"], replicate["seed"]))
             if adapter is None:
-                console.print(f"{record.trial} has no kept adapter and runs again", highlight=False, soft_wrap=True)
+                console.print(f"{record.trial} has no kept adapter and runs again", **PLAIN)
             again = reproduce(session, setting, method, record.params, replicate, adapter)
         result = result_of(session, setting, method, record.params, forget, _as_measured(replicate, again))
     except LookupError as error:
@@ -133,8 +144,8 @@ def _export(arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, 
         merge=merge,
     )
     names = write_export(arguments.to, again.model, made, base=base.artifact.tensors if base else None, adapter=parts)
-    console.print(f"{words}.", highlight=False, soft_wrap=True)
-    console.print(f"{arguments.to} holds {', '.join(names)}", highlight=False, soft_wrap=True)
+    console.print(f"{words}.", **PLAIN)
+    console.print(f"{arguments.to} holds {', '.join(names)}", **PLAIN)
     return 0
 
 
