@@ -15,6 +15,7 @@ from neglora.record import trial_id
 from neglora.trial import Task
 from study.cluster.conductor import Conductor, MakeTask, Recorded
 from study.cluster.connection import Cluster, connected
+from study.cluster.missing import missing
 from study.ledger import Ledger
 from study.progress import Progress
 from study.search import CellSearch
@@ -93,6 +94,7 @@ def run_study(
 
     Raises:
         ClusterError: no cluster, or one that cannot give what a trial asks for.
+        DataError: a dataset is missing or damaged.
         PreparationError: a prerequisite could not be made.
         LedgerError: the ledger can no longer be written.
     """
@@ -101,6 +103,10 @@ def run_study(
     if all(search.done for search in searches):
         progress.say("Every trial is in the ledger: nothing to run.")
         return
+    # Data that is missing is told before a cluster is waited for.
+    prerequisites = prerequisites_of(space)
+    absent = missing(prerequisites, options.storage, progress)
+    progress.preparation(len(prerequisites), len(absent))
     cpus, gpus = space.resources.cpus, space.resources.gpus
     group = space.training.workers or 1
     with connected(
@@ -112,7 +118,7 @@ def run_study(
         from study.cluster.preparation import prepare
 
         prepare(
-            prerequisites_of(space),
+            absent,
             options.storage,
             cpus=cpus,
             gpus=gpus,

@@ -13,38 +13,15 @@ from typing import Any
 import ray
 
 from neglora.artifacts import ArtifactStore
-from neglora.data import ImageDataset
-from neglora.prerequisites import Fit, OnEpoch, Prerequisite, ensure, find
+from neglora.prerequisites import Fit, OnEpoch, Prerequisite, ensure
 from study.cluster.failures import PreparationError
 from study.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-#: How many damaged images progress names.
-NAMED_DAMAGED = 5
-
-
-def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Progress) -> list[Prerequisite]:
-    """Those that are absent or damaged, read and verified here; `progress` is told of images that are left out.
-
-    Raises:
-        DataError: a dataset is missing or damaged.
-    """
-    store = ArtifactStore(storage / "artifacts")
-    datasets: dict[str, Any] = {}
-    absent = []
-    for wanted in prerequisites:
-        key = repr((wanted.setting.dataset, wanted.setting.data))
-        if key not in datasets:
-            datasets[key] = wanted.setting.load_dataset()
-            _tell_damaged(datasets[key], progress)
-        if find(wanted, store, datasets[key]) is None:
-            absent.append(wanted)
-    return absent
-
 
 def prepare(
-    prerequisites: Sequence[Prerequisite],
+    absent: Sequence[Prerequisite],
     storage: Path,
     *,
     cpus: float,
@@ -53,10 +30,10 @@ def prepare(
     retries: int,
     progress: Progress,
 ) -> None:
-    """Make what is missing, each exactly once, in parallel where resources allow.
+    """Make what is absent, each exactly once, in parallel where resources allow.
 
     Args:
-        prerequisites: everything that trials need.
+        absent: what to make (see `missing`).
         storage: the folder of `artifacts/`, shared by all nodes.
         cpus, gpus: what one task, or each worker of a training, asks for: the same as a trial, so that times compare.
         slots: how many of them fit at once.
@@ -65,12 +42,8 @@ def prepare(
 
     Raises:
         PreparationError: naming the first that failed.
-        DataError: a dataset is missing or damaged.
     """
-    waiting = missing(prerequisites, storage, progress)
-    progress.preparation(len(prerequisites), len(waiting))
-    if not waiting:
-        return
+    waiting = list(absent)
     make = ray.remote(_make)
     resources = {"cpus": cpus, "gpus": gpus, "retries": retries}
     running: dict[Any, Prerequisite] = {}
@@ -100,15 +73,6 @@ def prepare(
                 raise PreparationError(f"{wanted.title}: the worker was lost: {type(error).__name__}") from error
             else:
                 progress.preparing(wanted.title, epoch, epochs)
-
-
-def _tell_damaged(dataset: ImageDataset, progress: Progress) -> None:
-    if not dataset.damaged:
-        return
-    count = len(dataset.damaged)
-    listed = ", ".join(dataset.damaged[:NAMED_DAMAGED]) + (", ..." if count > NAMED_DAMAGED else "")
-    what = "1 image is damaged and left out" if count == 1 else f"{count:,} images are damaged and left out"
-    progress.say(f"{dataset.info.name}: {what}: {listed}")
 
 
 def _make(plain: dict[str, Any], storage: str, resources: dict[str, Any]) -> Iterator[tuple[int, int]]:

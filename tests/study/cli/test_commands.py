@@ -11,6 +11,7 @@ import safetensors.torch
 
 from neglora.models import build_model
 from study.cli import COMMANDS, main
+from tests.trees import write_image_folder
 
 UNLEARN = "unlearn --dataset digits --model tinyvit_nano --method neglora --forget 3"
 QUICK = "--set training.epochs=1 --set lr=3e-3 --set targets=last.ffn --set rank=4 --set batch_size=64"
@@ -44,6 +45,30 @@ def test_check_names_every_mistake_of_every_file(capsys, tmp_path):
     told = said(capsys, f"check {tmp_path}/a.yaml {tmp_path}/b.yaml {tmp_path}/absent.yaml", 2)
     for part in ("did you mean 'digits'", "stady", "absent.yaml"):
         assert part in told
+
+
+def test_check_looks_for_images_where_it_is_told(capsys, tmp_path):
+    write_image_folder(tmp_path / "data" / "photos", classes=("cat", "dog"))
+    space = tmp_path / "photos.yaml"
+    space.write_text(QUICKSTART.read_text().replace("[digits]", "['imagefolder:photos']").replace("[3]", "[cat]"))
+    assert "2 cells" not in said(capsys, f"check {space}", 2)
+    assert "4 cells" in said(capsys, f"check {space} --data-root {tmp_path}/data", 0)
+
+
+def test_shipped_spaces_are_fine_without_any_data(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = sorted(QUICKSTART.parent.glob("*.yaml"))
+    told = said(capsys, f"check {shlex.join(map(str, files))}", 0)
+    assert told.count(": fine,") == len(files) >= 11
+
+
+@pytest.mark.parametrize("option", ["", "--no-verify"])
+def test_a_study_whose_data_is_missing_says_so_before_anything_starts(capsys, tmp_path, option):
+    space = QUICKSTART.parent / "cifar10-resnet50.yaml"
+    words = f"run {space} --storage {tmp_path}/runs --data-root {tmp_path}/nowhere {option}"
+    told = said(capsys, words, 2)
+    assert f"{tmp_path}/nowhere" in told
+    assert "cifar10" in told
 
 
 def test_list_names_what_there_is(capsys):
