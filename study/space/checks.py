@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import PydanticCustomError
@@ -140,7 +140,7 @@ def _workers(draft: Draft, numbers: Mapping[str, float], findings: Findings) -> 
 def _conditions(draft: Draft, findings: Findings) -> None:
     """Overrides that would never apply. An included file may have some for what others that include it have."""
     studied = {"dataset": draft.listed("datasets"), "model": draft.listed("models"), "method": list(draft.methods)}
-    find = {"dataset": find_dataset, "model": find_model, "method": draft.methods.get}
+    find: dict[str, Callable[[str], Any]] = {"dataset": find_dataset, "model": find_model, "method": draft.methods.get}
     for index, override in enumerate(draft.overrides):
         when = override.get("when") if isinstance(override, Mapping) else None
         if not isinstance(when, Mapping):
