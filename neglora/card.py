@@ -47,7 +47,8 @@ def result_of(
     seed = replicate["seed"]
     base, _ = measure_base(session, setting, forget, seed, params.get("sparsity", 0.0))
     retrained = reference(session, setting, forget, seed)
-    surroundings = {"dataset": setting.dataset, "model": setting.model, "method": method, "forget": forget.plain}
+    named = forget.named(session.dataset(setting).info)
+    surroundings = {"dataset": setting.dataset, "model": setting.model, "method": method, "forget": named}
     return {
         "metrics": replicate["report"],
         "base": base["report"],

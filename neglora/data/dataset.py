@@ -61,6 +61,10 @@ class DataOptions:
         return Path(self.root).expanduser() if self.root else None
 
 
+#: How many damaged images are named.
+NAMED_DAMAGED = 5
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """What is known of a dataset before it is loaded."""
@@ -110,6 +114,16 @@ class ImageDataset:
     digest: str | None = None
     decode: DecodeBatches | None = None
     damaged: tuple[str, ...] = ()
+
+    @property
+    def damage(self) -> str | None:
+        """What people are told of images that are left out; None where there are none."""
+        if not self.damaged:
+            return None
+        count = len(self.damaged)
+        listed = ", ".join(self.damaged[:NAMED_DAMAGED]) + (", ..." if count > NAMED_DAMAGED else "")
+        what = "1 image is damaged and left out" if count == 1 else f"{count:,} images are damaged and left out"
+        return f"{self.info.name}: {what}: {listed}"
 
     @cached_property
     def fingerprint(self) -> str:

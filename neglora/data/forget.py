@@ -35,6 +35,13 @@ class ForgetSet:
             return {"random": self.share, "seed": self.seed}
         return self.classes[0] if len(self.classes) == 1 else list(self.classes)
 
+    def named(self, info: DatasetInfo) -> str | list[str] | dict[str, float | int]:
+        """As people name it: classes by their names in the dataset."""
+        if self.share is not None:
+            return {"random": self.share, "seed": self.seed}
+        names = [info.classes[index] for index in self.classes]
+        return names[0] if len(names) == 1 else names
+
 
 def parse_forget(info: DatasetInfo, given: Any) -> ForgetSet:
     """The forget set that a user named.

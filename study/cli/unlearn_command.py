@@ -90,6 +90,8 @@ def _unlearn(arguments: argparse.Namespace, console: Console) -> int:
     forget = parse_forget(setting.dataset_info(), given)
     session = Session(storage_folder(arguments.storage))
     use_threads(setting.threads)
+    if damage := session.dataset(setting).damage:
+        console.print(damage, style="yellow", highlight=False, markup=False)
     wanted = [base_of(setting, arguments.seed, params["sparsity"])]
     if arguments.retrain:
         wanted.append(retrain_of(setting, arguments.seed, forget))

@@ -10,9 +10,6 @@ from neglora.data import ImageDataset
 from neglora.prerequisites import Prerequisite, find
 from study.progress import Progress
 
-#: How many damaged images progress names.
-NAMED_DAMAGED = 5
-
 
 def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Progress) -> list[Prerequisite]:
     """Those that are absent or damaged, read and verified here; `progress` is told of images that are left out.
@@ -27,16 +24,8 @@ def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Prog
         key = repr((wanted.setting.dataset, wanted.setting.data))
         if key not in datasets:
             datasets[key] = wanted.setting.load_dataset()
-            _tell_damaged(datasets[key], progress)
+            if damage := datasets[key].damage:
+                progress.say(damage)
         if find(wanted, store, datasets[key]) is None:
             absent.append(wanted)
     return absent
-
-
-def _tell_damaged(dataset: ImageDataset, progress: Progress) -> None:
-    if not dataset.damaged:
-        return
-    count = len(dataset.damaged)
-    listed = ", ".join(dataset.damaged[:NAMED_DAMAGED]) + (", ..." if count > NAMED_DAMAGED else "")
-    what = "1 image is damaged and left out" if count == 1 else f"{count:,} images are damaged and left out"
-    progress.say(f"{dataset.info.name}: {what}: {listed}")

@@ -137,7 +137,7 @@ def test_unlearn_starts_from_a_file_and_writes_what_export_writes(capsys, tmp_pa
     given = f"--weights {tmp_path}/mine.safetensors --set evaluation.attacks=confidence"
     assert main(shlex.split(f"{words} {given} --storage {tmp_path}/runs --json --to {tmp_path}/out")) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["params"]["forget"], result["params"]["batch_size"]) == ([3, 5], 256)
+    assert (result["params"]["forget"], result["params"]["batch_size"]) == (["3", "5"], 256)
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"model.safetensors", "base.safetensors", "adapter", "card.json", "README.md"}
     base = safetensors.torch.load_file(tmp_path / "out" / "base.safetensors")

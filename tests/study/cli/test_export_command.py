@@ -97,7 +97,7 @@ def test_a_trial_is_exported_as_its_record_says(study, tmp_path, capsys, trial, 
 def test_a_replicate_is_chosen_by_its_forget_set_in_any_order(study, tmp_path):
     assert export(study, NEGLORA, tmp_path / "out", "--forget", "[2, 1]", "--seed", "0") == 0
     card = json.loads((tmp_path / "out" / "card.json").read_text())
-    assert card["params"]["forget"] == [1, 2]
+    assert card["params"]["forget"] == ["1", "2"]
     assert card["metrics"] == record_of(study, NEGLORA).replicates[1]["report"]
 
 
