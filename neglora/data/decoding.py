@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ class FileBatches:
             sampler=self._plan,
             num_workers=self.workers,
             collate_fn=_as_it_is,
+            worker_init_fn=_end_with_parent,
             pin_memory=self.device.type == "cuda",
             multiprocessing_context=context,
             persistent_workers=True,
@@ -272,6 +274,22 @@ class _Plan(Sampler[Request]):
 
 def _as_it_is(images: Any) -> Any:
     return images
+
+
+def _end_with_parent(worker: int) -> None:
+    """End a decoding process when the process that it decodes for is gone, however that ended.
+
+    torch's own watchdog looks at the process that forked it, the server; and the server lives as long as its children.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
 def _usable_workers(workers: int | None, batch_bytes: int) -> int:

@@ -84,7 +84,7 @@ def _root(place: str, options: DataOptions) -> Path:
         return root
     what = "is a file, not a folder" if root.exists() else "does not exist"
     hint = "" if path.is_absolute() else "; a relative path starts from --data-root, or else from the current folder"
-    raise DataError(f"imagefolder:{place}: {root} {what}{hint}. {LAYOUT}")
+    raise DataError(f"imagefolder:{place}: {root} {what}{hint}; {LAYOUT}")
 
 
 def _layout(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

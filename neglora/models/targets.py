@@ -5,8 +5,8 @@
             | "paper_text" | "paper_counts" | "partial"
 
 `last.` is the last stage (TinyViT, ResNet) or the last block (plain ViT), `last.block.` the last block everywhere. A
-preset is what a family says that it is (`Family.presets`), `partial` what Partial NegGrad trains. A list of module names is taken as it is. Grouped
-convolutions are left out: low-rank adapters do not factor them.
+preset is what a family says that it is (`Family.presets`), `partial` what Partial NegGrad trains. A list of module
+names is taken as it is. Grouped convolutions are left out: low-rank adapters do not factor them.
 """
 
 from __future__ import annotations

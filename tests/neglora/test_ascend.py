@@ -9,7 +9,6 @@ from neglora.ascend import Diverged, ascend, freeze_batchnorm
 from neglora.models import build_model
 from tests.neglora.small_models import SMALL
 
-
 #: Those with BatchNorm: a plain vision transformer has none.
 NORMALIZED = ["tinyvit_nano", "resnet_nano"]
 

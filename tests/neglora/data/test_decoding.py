@@ -1,7 +1,13 @@
 import multiprocessing
+import os
 import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +119,55 @@ def write_again(listed, broken):
     write_image_folder(listed.root, train=3, size=24)
     assert broken.is_file()
     return listed
+
+
+OWNER = """
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from neglora.data.augment import Augmentation
+from neglora.data.decoding import FileBatches
+from neglora.data.files import list_classes
+
+if __name__ == "__main__":
+    files = list_classes(Path(sys.argv[1]), "train", ("0", "1", "2"))
+    made = FileBatches(
+        files, index=torch.arange(12), batch_size=2, seed=0, augmentation=Augmentation(flip=True), image_size=16,
+        mean=(0, 0, 0), std=(1, 1, 1), device=torch.device("cpu"), workers=2,
+    )
+    epoch = made.epoch(0)
+    next(epoch)
+    print(*[worker.pid for worker in made._loader._iterator._workers], flush=True)
+    time.sleep(120)
+"""
+
+
+def test_processes_end_when_their_owner_is_killed(tmp_path):
+    write_image_folder(tmp_path / "images")
+    (tmp_path / "owner.py").write_text(OWNER)
+    command = [sys.executable, str(tmp_path / "owner.py"), str(tmp_path / "images")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
+        workers = [int(word) for word in owner.stdout.readline().split()]
+        assert len(workers) == 2
+        owner.kill()
+        until = time.monotonic() + 20
+        while any(alive(worker) for worker in workers) and time.monotonic() < until:
+            time.sleep(0.05)
+        left = [worker for worker in workers if alive(worker)]
+        for worker in left:
+            os.kill(worker, signal.SIGKILL)
+    assert not left
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that ended and that nobody asked for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _decode_as_a_daemon(files, queue):
