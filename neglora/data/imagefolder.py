@@ -152,9 +152,9 @@ def _split(
             f"{root} has one image only of {named(single)}: at least two of each class are needed, one to train and "
             "one to test"
         )
-    testing = torch.zeros(len(files), dtype=torch.bool)
+    labels, testing = files.labels, torch.zeros(len(files), dtype=torch.bool)
     for index, name in enumerate(classes):
-        members = (files.labels == index).nonzero().squeeze(1)
+        members = (labels == index).nonzero().squeeze(1)
         count = min(max(1, round(options.test_share * len(members))), len(members) - 1)
         # A stream per class, so that one more class leaves the others as they are.
         generator = torch.Generator().manual_seed(derive_seed(options.seed, "imagefolder", "test", name))
