@@ -27,6 +27,7 @@ def check(draft: Draft, findings: Findings) -> None:
     """Note every contradiction; what is malformed has been noted before and is passed over."""
     check_data(draft, findings)
     _forget_classes(draft, findings)
+    _unmeasured(draft, findings)
     _bounds(draft, findings)
     _training(draft, findings)
     check_architecture(draft, findings)
@@ -69,6 +70,16 @@ def _forget_classes(draft: Draft, findings: Findings) -> None:
                 continue
             if other != forget:
                 findings.add(where, f"{shown(forget)} and {shown(other)} are one forget set of {dataset}")
+
+
+def _unmeasured(draft: Draft, findings: Findings) -> None:
+    """A search on what a random share does not have: test images of its own."""
+    if not any(isinstance(forget, Mapping) for forget in draft.listed("forget", "replicates")):
+        return
+    places: list[Place] = [("objectives", i) for i, name in enumerate(draft.listed("objectives")) if name == "ua_test"]
+    places += [("constraints", name) for name in draft.section("constraints") if name == "ua_test"]
+    for place in places:
+        findings.add(place, "ua_test is of the test images of a class, and a random share has no class: leave it out")
 
 
 def _bounds(draft: Draft, findings: Findings) -> None:

@@ -385,6 +385,20 @@ def test_the_only_class_cannot_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     assert "'one' is the only class of lonely" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"objectives": ["ua", "ua_test"]}, "objectives[1]"),
+        ({"constraints": {"ua_test": {"min": 0.5}}}, "constraints.ua_test"),
+    ],
+)
+def test_what_a_random_share_does_not_have_is_not_searched_on(changes: dict[str, Any], path: str) -> None:
+    problem = only_problem(text(replicates={"forget": [3, {"random": 0.1}]}, **changes))
+    assert problem.path == path
+    assert "a random share has no class" in problem.message
+    assert parse_space(text(replicates={"forget": [3]}, **changes), "a.yaml")
+
+
 def test_a_grid_needs_lists() -> None:
     search = {"sampler": "grid", "trials": 4}
     methods = {"neglora": {"rank": {"int": [2, 4]}, "lr": {"log": [1e-4, 1e-2]}}}
