@@ -1,4 +1,4 @@
-"""Bytes that survive a crash: written whole, synced, and with a name that is on the disk too."""
+"""Files that grow, and survive a crash: what is written is whole or can be cut off again."""
 
 from __future__ import annotations
 
@@ -38,12 +38,3 @@ def save_new(file: Path, content: bytes) -> int:
         file.unlink()
         raise
     return descriptor
-
-
-def sync_directory(directory: Path) -> None:
-    """Put the names in a directory on the disk: without it a crash may lose a new file, however well it was synced."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from neglora.record import Record, RecordError
-from study.durable import cut, save_new, sync_directory, write_all
+from neglora.synced import sync_folder
+from study.durable import cut, save_new, write_all
 from study.lock import LockHeld, locked
 
 LEDGER = "ledger.jsonl"
@@ -70,7 +71,7 @@ class Ledger:
             try:
                 if not study_dir.exists():
                     study_dir.mkdir(parents=True, exist_ok=True)
-                    sync_directory(study_dir.parent)
+                    sync_folder(study_dir.parent)
                 stack.enter_context(locked(study_dir / LOCK))
                 lines = _parse(_read(file), file)
                 ledger = cls(file, _open_healed(file, lines), lines)
@@ -137,7 +138,7 @@ class Ledger:
         fresh = self._file.with_name(LEDGER + ".new")
         try:
             os.close(save_new(_unused(self._file), _content(failed)))
-            sync_directory(self._file.parent)
+            sync_folder(self._file.parent)
             fresh.unlink(missing_ok=True)
             descriptor = save_new(fresh, _content(kept))
             try:
@@ -149,7 +150,7 @@ class Ledger:
             os.close(self._descriptor)
             self._descriptor = descriptor
             self._keep(kept)
-            sync_directory(self._file.parent)
+            sync_folder(self._file.parent)
         except OSError as error:
             raise _unwritable(self._file.parent, error) from error
         return [line.record for line in failed]
@@ -227,7 +228,7 @@ def _open_healed(file: Path, lines: list[_Line]) -> int:
             os.fsync(descriptor)
         cut(descriptor, expected)
         if is_new:
-            sync_directory(file.parent)
+            sync_folder(file.parent)
     except OSError:
         os.close(descriptor)
         raise

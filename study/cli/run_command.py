@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
 
+from neglora.synced import replace_synced
 from study.cli.common import (
     UserError,
     add_storage_arguments,
@@ -164,17 +162,7 @@ def _agree(study_dir: Path, space: Space) -> None:
                 f"{study_dir} holds a study of another space. What differs:\n{listing}\n"
                 f"Give the study another name, or set the old one aside with --fresh"
             )
-    _write_atomically(path, resolved)
-
-
-def _write_atomically(path: Path, value: Mapping[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        yaml.safe_dump(dict(value), file, sort_keys=False)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    replace_synced(path, yaml.safe_dump(resolved, sort_keys=False).encode())
 
 
 def _headline(space: Space) -> str:
