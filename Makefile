@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: help setup quickstart test check bench-windows clean
+.PHONY: grid help setup quickstart test check bench-windows clean
 help:
 	@echo "make quickstart   set up, then run search_spaces/quickstart.yaml and write reports/quickstart.html"
 	@echo "make test         set up, then run the tests"
+	@echo "make grid         set up, then run every shipped study in miniature: a few minutes, what CI runs besides"
 	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
 	@echo "make bench-windows  TinyViT-21M at 32 pixels: clipped windows against padded ones, a few minutes"
 	@echo "make setup        only set up (in $(VENV))"
@@ -44,6 +45,9 @@ check: $(VENV)/.ready-dev
 
 bench-windows: $(VENV)/.ready
 	$(BIN)/python benchmarks/windows.py
+
+grid: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m grid
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

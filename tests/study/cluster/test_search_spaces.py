@@ -28,7 +28,7 @@ from study.space.problems import Findings
 from tests.archives import write_cifar
 from tests.trees import write_imagenet
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.grid, pytest.mark.timeout(600)]
 
 SPACES = [path for path in sorted((Path(__file__).parents[3] / "search_spaces").glob("*.yaml")) if "-" in path.stem]
 PAPER = SPACES[0].with_name("paper.yaml") if SPACES else Path("paper.yaml")
@@ -51,6 +51,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
             patched.setenv(name, value)
         patched.setenv("RAY_worker_niceness", "0")
         patched.setenv("PYTHONPATH", os.getcwd())
+        patched.setenv("NEGLORA_CACHE", str(folder / "cache"))
         patched.chdir(folder)
         from ray.cluster_utils import Cluster
 
