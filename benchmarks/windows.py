@@ -8,8 +8,8 @@ its normalization then work on up to 49 times the tokens. Both variants take tur
 machine does meets both alike. A training step is forward, cross-entropy, backward and AdamW; images are random.
 Numbers also go to `benchmarks/windows.json`.
 
-Clipped windows were 10.7 times as fast in training (9.8 to 12.0 over five repeats) and 12.7 times in evaluation
-(11.1 to 13.8), by processor time with `--threads 1 --repeats 5`, torch 2.15, an AMD EPYC shared with other work.
+On two idle cores of an AMD EPYC (torch 2.15, two threads, seven repeats) clipped windows were 8.3 times as fast in
+training (7.7 to 9.3) and 10.8 times in evaluation (10.2 to 11.8), by the clock and by processor time alike.
 """
 
 from __future__ import annotations

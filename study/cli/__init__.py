@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from study.cli.common import UserError
+from study.cli.telling import told
 
 COMMANDS: dict[str, str] = {
     "run": "run a study, or go on with it, and write its report",
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(arguments.function(arguments) or 0)
+        with told():
+            return int(arguments.function(arguments) or 0)
     except UserError as error:
         print(f"neglora: {error}", file=sys.stderr)
         return 2
