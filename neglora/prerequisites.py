@@ -163,7 +163,7 @@ class Prerequisite:
 
     @property
     def _forgotten(self) -> str:
-        return forget_title(self.forget.plain) if self.forget else "nothing"
+        return forget_title(self.forget.named(self.setting.dataset_info())) if self.forget else "nothing"
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Prerequisite:
