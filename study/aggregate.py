@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import statistics
@@ -122,9 +123,11 @@ def shown(metrics: Mapping[str, Any], report: Mapping[str, Any], name: str) -> f
     return None if value is None or pd.isna(value) else float(value)
 
 
-def group_keys(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """The (dataset, model) pairs in the order in which the ledger first has them."""
-    return list(dict.fromkeys((str(record.cell["dataset"]), str(record.cell["model"])) for record in records))
+def group_keys(records: Sequence[Record], study: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The (dataset, model) pairs of the records, in the order of the study's space; others behind, as they come."""
+    found = dict.fromkeys((str(record.cell["dataset"]), str(record.cell["model"])) for record in records)
+    asked = itertools.product(study.get("datasets") or (), study.get("models") or ())
+    return list(dict.fromkeys([*(pair for pair in asked if pair in found), *found]))
 
 
 def reference_point(objectives: Sequence[str]) -> list[float]:
@@ -173,7 +176,7 @@ def summarize(records: Sequence[Record], study: Mapping[str, Any], ledger_sha256
             }
         )
     groups = []
-    for dataset, model in group_keys(records):
+    for dataset, model in group_keys(records, study):
         rows = searched[(searched["dataset"] == dataset) & (searched["model"] == model)]
         retrain = retrain_record(records, dataset, model)
         groups.append(

@@ -10,17 +10,20 @@ from neglora.parameters import PARAMETERS
 from neglora.record import cell_id
 
 
-def asked_trials(space: Mapping[str, Any]) -> dict[str, int]:
+def asked_trials(space: Mapping[str, Any], *, references: bool = True) -> dict[str, int]:
     """The budget of every cell by its name, Retrain's first. An axis that a method does not have does not split it.
 
     Args:
         space: what `study.yaml` holds.
+        references: whether Retrain's cells are among them.
 
     Raises:
         KeyError, TypeError: it is not a resolved space.
     """
     pairs = list(itertools.product(space["datasets"], space["models"]))
-    asked = {cell_id({"dataset": dataset, "model": model, "method": "retrain"}): 1 for dataset, model in pairs}
+    asked: dict[str, int] = {}
+    if references:
+        asked |= {cell_id({"dataset": dataset, "model": model, "method": "retrain"}): 1 for dataset, model in pairs}
     for (dataset, model), method in itertools.product(pairs, space["methods"]):
         levels = {
             parameter.name: space["axes"][parameter.name]

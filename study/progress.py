@@ -137,7 +137,8 @@ class LiveProgress:
         if self._preparing:
             parts.append(_preparation_table(self._preparing))
         if self._state:
-            parts.append(cells_table(self._state, self.console.width))
+            room = self.console.height - len(self._preparing) - 4
+            parts.append(cells_table(self._state, self.console.width, most=max(room, 3)))
         return Group(*parts)
 
 
@@ -167,19 +168,29 @@ def _preparation_table(preparing: dict[str, tuple[int, int]]) -> Table:
     return table
 
 
-def cells_table(state: StudyProgress, width: int) -> Table:
-    """Every cell in a row, fit for a terminal of `width` columns."""
+def cells_table(state: StudyProgress, width: int, most: int | None = None) -> Table:
+    """Cells with their counts, fit for a terminal of `width` columns.
+
+    Args:
+        state: of all cells.
+        width: columns of the terminal. Names that do not fit are continued on the next line: cells differ in their end.
+        most: lines that cells may take; those that run come first then, those that are finished last. None for all.
+    """
     narrow = width < 100
+    name_width = 34 if narrow else 60
+    cells = list(state.cells)
+    if most is not None and sum(_lines(cell, name_width) for cell in cells) > most:
+        cells = _foremost(cells, name_width, most - 1)
     done, total = sum(cell.done for cell in state.cells), sum(cell.total for cell in state.cells)
     left = f", about {duration(state.seconds_left)} left" if state.seconds_left is not None and done < total else ""
     table = Table(
         caption=f"{done} of {total} trials{left}", caption_justify="left", box=None, padding=(0, 1), expand=False
     )
-    table.add_column("cell", overflow="ellipsis", no_wrap=True, max_width=34 if narrow else 60)
+    table.add_column("cell", overflow="fold", max_width=name_width)
     for title in ("done", "run", "div.", "fail"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("best UA/RA/TA %" if narrow else "nearest to Retrain: UA / RA / TA %", no_wrap=True)
-    for cell in state.cells:
+    for cell in cells:
         best = "/".join(percent(cell.best.get(name)) for name in ("ua", "ra", "ta")) if cell.best else "-"
         table.add_row(
             Text(cell.name),
@@ -189,7 +200,25 @@ def cells_table(state: StudyProgress, width: int) -> Table:
             str(cell.failed),
             Text(best),
         )
+    if len(cells) < len(state.cells):
+        table.add_row(f"and {len(state.cells) - len(cells)} more cells", style="dim")
     return table
+
+
+def _lines(cell: CellProgress, width: int) -> int:
+    return max(1, -(-len(cell.name) // width))
+
+
+def _foremost(cells: Sequence[CellProgress], width: int, most: int) -> list[CellProgress]:
+    """As many cells as fit into so many lines: those with running trials, then unfinished ones, in their order."""
+    ranked = sorted(cells, key=lambda cell: (cell.running == 0, cell.done >= cell.total))
+    chosen, taken = [], 0
+    for cell in ranked:
+        taken += _lines(cell, width)
+        if taken > most:
+            break
+        chosen.append(cell)
+    return [cell for cell in cells if cell in chosen]
 
 
 def summarize(records: Sequence[Record], totals: Mapping[str, int]) -> StudyProgress:

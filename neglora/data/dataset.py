@@ -215,8 +215,10 @@ class DatasetEntry:
         about: one sentence for `neglora list`.
         info: what is known without loading the images. Raises DataError where even that needs files that are missing.
         load: reads the dataset. Raises DataError.
+        has_files: training images can be decoded anew from files, as `crop_scale` and `randaugment` want it.
     """
 
     about: str
     info: Callable[[DataOptions], DatasetInfo]
     load: Callable[[DataOptions], ImageDataset]
+    has_files: bool = False

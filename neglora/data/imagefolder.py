@@ -41,6 +41,7 @@ def entry_of(place: str) -> DatasetEntry:
         about=f"the images in the class folders of {place}",
         info=lambda options: info(place, options),
         load=lambda options: load(place, options),
+        has_files=True,
     )
 
 

@@ -153,4 +153,5 @@ ENTRY = DatasetEntry(
     about="100 classes of ImageNet (the paper's Table 1) at 224x224; from an ImageNet tree under --data-root",
     info=info,
     load=load,
+    has_files=True,
 )

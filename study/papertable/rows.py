@@ -113,7 +113,7 @@ def paper_table(records: Sequence[Record], study: Mapping[str, Any]) -> PaperTab
     table = trials_table(records)
     by_trial = {record.trial: record for record in records if record.fidelity == "full"}
     groups = []
-    for dataset, model in group_keys(records):
+    for dataset, model in group_keys(records, study):
         rows = table[(table["dataset"] == dataset) & (table["model"] == model) & (table["method"] != "retrain")]
         groups.append(
             paper_group(

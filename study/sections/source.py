@@ -84,7 +84,7 @@ class Source:
 
     @cached_property
     def groups(self) -> list[Group]:
-        return [self._group(dataset, model) for dataset, model in group_keys(self.records)]
+        return [self._group(dataset, model) for dataset, model in group_keys(self.records, self.space)]
 
     def _group(self, dataset: str, model: str) -> Group:
         constraints = self.space.get("constraints") or {}

@@ -123,6 +123,11 @@ def _training(draft: Draft, findings: Findings) -> None:
         size = draft.infos[dataset].image_size
         if shift is not None and shift >= size:
             findings.add(("training", "shift"), f"expected less than the {size} pixels of {dataset}, got {shift:g}")
+        entry = find_dataset(dataset)
+        for name in ("crop_scale", "randaugment"):
+            malformed = any(problem.path.startswith(f"training.{name}") for problem in findings.problems)
+            if training.get(name) is not None and not malformed and entry is not None and not entry.has_files:
+                findings.add(("training", name), f"works on image files, which {dataset} does not have: leave it out")
 
 
 def _recipes(draft: Draft) -> list[tuple[str, Recipe]]:

@@ -116,9 +116,11 @@ def test_a_failed_retrain_is_none():
     assert retrain_record([handmade.retrain()], "digits", "tinyvit_nano") is not None
 
 
-def test_groups_come_in_the_ledgers_order():
-    records = [handmade.record(0, model="b"), handmade.record(0, model="a"), handmade.record(1, model="b")]
-    assert group_keys(records) == [("digits", "b"), ("digits", "a")]
+def test_groups_come_in_the_order_of_the_space_whatever_ended_first():
+    records = [handmade.record(0, model=model) for model in ("b", "other", "a", "b")]
+    space = {"datasets": ["digits", "more"], "models": ["a", "b"]}
+    assert group_keys(records, space) == [("digits", "a"), ("digits", "b"), ("digits", "other")]
+    assert group_keys(records, {}) == [("digits", "b"), ("digits", "other"), ("digits", "a")]
 
 
 def test_summary_says_what_it_documents():

@@ -28,3 +28,10 @@ def test_it_agrees_with_the_cells_of_the_space():
 def test_it_agrees_on_the_quickstart():
     space = parse_space(TEXT.replace("axes: {epochs: [1, 2], rank: [2, 4]}", ""), "plain.yaml")
     assert asked_trials(space.resolved()) == {cell.id: cell.trials for cell in space.cells()}
+
+
+def test_references_are_left_out_whatever_their_names_are():
+    space = parse_space(TEXT, "plain.yaml").resolved() | {"models": ["timm:test_vit"]}
+    references = set(asked_trials(space)) - set(asked_trials(space, references=False))
+    assert len(references) == len(space["datasets"])
+    assert all("-retrain" in name and not name.endswith("-retrain") for name in references)

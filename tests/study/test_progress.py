@@ -64,6 +64,24 @@ def test_the_table_fits_80_columns():
     assert "about 2 min 05 s left" in lines[-1]
 
 
+def test_names_that_differ_in_their_end_are_told_apart():
+    names = [f"imagenet100-tinyvit_21m-partial_neggrad-sparsity={level}" for level in ("0.9", "0.95")]
+    target = console(80)
+    target.print(cells_table(StudyProgress(tuple(cell_progress(name, [], 4) for name in names), None), 80))
+    first, first_end, second, second_end = (line.split()[0] for line in written(target).splitlines()[1:5])
+    assert [first + first_end, second + second_end] == names
+
+
+def test_many_cells_leave_room_and_show_what_runs():
+    cells = [cell_progress(f"cell-{number}", [], 4, running=int(number == 50)) for number in range(60)]
+    target = console(80)
+    target.print(cells_table(StudyProgress(tuple(cells), None), 80, most=10))
+    lines = written(target).splitlines()
+    assert len(lines) <= 12
+    assert any(line.split()[:2] == ["cell-50", "0/4"] for line in lines)
+    assert "and 51 more cells" in lines[-2]
+
+
 def test_plain_lines_name_trial_outcome_and_time_left():
     target = console(200)
     progress = PlainProgress(target)

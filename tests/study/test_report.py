@@ -205,6 +205,11 @@ def test_cautions_about_the_protocol():
     assert "Selected on the test set" in warned(clean, **several, selection={"holdout": 0})
     assert "One seed only" in warned(clean, **several | {"replicates": {"forget": [1, 2], "seeds": [0]}})
     assert "One forgotten class only" in warned(clean, **several | {"replicates": {"forget": [1], "seeds": [0, 1]}})
+    random = {"replicates": {"forget": [{"random": 0.1, "seed": 0}], "seeds": [0, 1]}}
+    assert "One random forget set only" in warned(clean, **several | random)
+    assert "UA 100% is not its aim" in warned(clean, **several | random | {"objectives": ["ua", "ra"]})
+    assert "is not its aim" not in warned(clean, **several | random | {"objectives": ["gap"]})
+    assert "is not its aim" not in warned(clean, **several | {"objectives": ["ua", "ra"]})
     assert "Retrain is missing" in warned(clean[1:], **several)
     assert "1 of 3 cells have fewer trials than asked for" in warned(clean[:-1], **several)
     assert "3 of 3 cells have fewer trials than asked for" in warned(clean, **several | {"search": {"trials": 2}})

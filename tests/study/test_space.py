@@ -399,6 +399,14 @@ def test_what_a_random_share_does_not_have_is_not_searched_on(changes: dict[str,
     assert parse_space(text(replicates={"forget": [3]}, **changes), "a.yaml")
 
 
+@pytest.mark.parametrize("training", [{"crop_scale": [0.5, 1.0]}, {"randaugment": "rand-m9-mstd0.5-inc1"}])
+def test_what_works_on_files_needs_files(training: dict[str, Any]) -> None:
+    problem = only_problem(text(training=training))
+    assert problem.path == f"training.{next(iter(training))}"
+    assert "digits does not have" in problem.message
+    assert parse_space(text(datasets=["imagenet100"], training=training), "a.yaml")
+
+
 def test_a_grid_needs_lists() -> None:
     search = {"sampler": "grid", "trials": 4}
     methods = {"neglora": {"rank": {"int": [2, 4]}, "lr": {"log": [1e-4, 1e-2]}}}
