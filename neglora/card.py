@@ -11,9 +11,9 @@ from neglora.data import ForgetSet, ImageDataset
 from neglora.intervals import wilson
 from neglora.lora import Adapter
 from neglora.models import find_model
-from neglora.prerequisites import Setting
 from neglora.provenance import provenance
 from neglora.record import Measured, forget_title
+from neglora.setting import Setting
 from neglora.trial import Session, measure_base, reference
 
 #: Which part of the images each share was measured on. The attack's own figures are no shares of one part.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,122 +14,28 @@ from torch import Tensor, nn
 
 from neglora.artifacts import Artifact, ArtifactError, ArtifactStore, Made, artifact_key
 from neglora.checkpoint import Checkpoint
-from neglora.data import (
-    Augmentation,
-    DataError,
-    DataOptions,
-    DatasetEntry,
-    DatasetInfo,
-    ForgetSet,
-    ImageDataset,
-    TrainingBatches,
-    dataset_names,
-    find_dataset,
-    split,
-)
+from neglora.data import Augmentation, ForgetSet, ImageDataset, TrainingBatches, split
 from neglora.evaluation import infer
 from neglora.hardware import choose_device, cpu_model, device_name, use_threads
 from neglora.methods import METHODS
 from neglora.metrics import accuracy
-from neglora.models import build_model, find_model, fit_weights, load_weights, pretrained_model, weights_digest
+from neglora.models import build_model, fit_weights, load_weights, pretrained_model, weights_digest
 from neglora.parallel import Workers
 from neglora.prune import apply_masks, measured_sparsity, prune
 from neglora.recipe import Recipe
-from neglora.recipes import load_recipe
 from neglora.record import forget_title
 from neglora.seeds import derive_seed
-from neglora.train import Epoch, recipe_of, train, uses_bf16
+from neglora.setting import PRETRAINED, Setting
+from neglora.train import Epoch, train, uses_bf16
 
 #: Raised when the code makes another model from the same settings, so that older artifacts are not taken for it.
 VERSION = 3
 
 MASK = "mask:"
-#: What `Setting.weights` says where training starts from timm's pretrained weights.
-PRETRAINED = "pretrained"
 #: The file of a training that is under way.
 TRAINING = "training.pt"
 #: The keys of `training` that change the augmentation; the dataset's own is part of its definition.
 AUGMENTED = Augmentation.names()
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The surroundings of a trial: everything but method, parameters, forget set and seed. Plain JSON data.
-
-    Attributes:
-        dataset, model: names that `find_dataset` and `find_model` know.
-        data: how datasets are read from disk.
-        architecture: options of models, by name (`neglora.models.OPTIONS`).
-        weights: file of trained weights that studies start from instead of training a base; `pretrained` for timm's,
-            from which base and Retrain are trained on; None for neither.
-        training: `recipe`, the name of another recipe than the model's own, and changes to the recipe and to the
-            dataset's augmentation, by field name.
-        holdout, split_seed: of the test images' two halves.
-        batch_size: images in an evaluation batch.
-        attacks: `confidence` or `all`, for the report half.
-        threads: of one task.
-    """
-
-    dataset: str
-    model: str
-    data: DataOptions = field(default_factory=DataOptions)
-    architecture: dict[str, str] = field(default_factory=dict)
-    weights: str | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    holdout: float = 0.0
-    split_seed: int = 0
-    batch_size: int = 64
-    attacks: Literal["confidence", "all"] = "all"
-    threads: int = 1
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Setting:
-        """From the plain data that `dataclasses.asdict` gives, as JSON may have rewritten it."""
-        return cls(**{**plain, "data": DataOptions.of(plain["data"])})
-
-    @property
-    def recipe(self) -> Recipe:
-        own = {field.name for field in fields(Recipe)}
-        changes = {name: value for name, value in self.training.items() if name in own}
-        name = self.training.get("recipe")
-        return (load_recipe(name).recipe if name else recipe_of(self.model)).changed(changes)
-
-    @property
-    def weights_file(self) -> Path | None:
-        """The file that holds the base, where none is trained."""
-        return None if self.weights in (None, PRETRAINED) else Path(str(self.weights))
-
-    @property
-    def pretrained(self) -> str | None:
-        """What timm calls the weights that training starts from; None where they are drawn anew."""
-        entry = find_model(self.model)
-        return entry.pretrained if entry and self.weights == PRETRAINED else None
-
-    def augmentation(self, dataset: ImageDataset) -> Augmentation:
-        """How training images are varied: as the dataset has it, with this setting's changes."""
-        return dataset.augmentation.changed(self.training)
-
-    @property
-    def _entry(self) -> DatasetEntry:
-        entry = find_dataset(self.dataset)
-        if entry is None:
-            raise DataError(f"unknown dataset {self.dataset!r}; datasets are {', '.join(dataset_names())}")
-        return entry
-
-    def dataset_info(self) -> DatasetInfo:
-        """What is known of the dataset before it is loaded.
-
-        Raises:
-            DataError: the dataset is unknown, or even that needs files that are missing.
-        """
-        return self._entry.info(self.data)
-
-    def load_dataset(self) -> ImageDataset:
-        """
-        Raises:
-            DataError: the dataset is unknown, missing or damaged.
-        """
-        return self._entry.load(self.data)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from neglora.data import parse_forget, split
 from neglora.evaluation import Evaluation, evaluate_outputs, infer_dataset
 from neglora.hardware import device_name, use_threads
 from neglora.lora import Adapter, attach, merge
-from neglora.prerequisites import Setting, base_of, retrain_of
+from neglora.prerequisites import base_of, retrain_of
 from neglora.provenance import provenance
 from neglora.record import Measured, Record
+from neglora.setting import Setting
 from neglora.trial import Session, run_replicate
 
 #: Of the accuracies of few images: so many may fall on the other side elsewhere.

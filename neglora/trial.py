@@ -24,11 +24,12 @@ from neglora.hardware import PeakMemory, choose_device, device_name, use_threads
 from neglora.kept import adapter_file, keep_adapter
 from neglora.methods import METHODS, Unlearned
 from neglora.metrics import mean_loss
-from neglora.prerequisites import Prerequisite, Setting, base_of, find, load_model, retrain_of
+from neglora.prerequisites import Prerequisite, base_of, find, load_model, retrain_of
 from neglora.provenance import provenance
 from neglora.prune import measured_sparsity
 from neglora.record import Measured, Record, forget_title, mean_measured
 from neglora.seeds import derive_seed
+from neglora.setting import Setting
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neglora.data import DataOptions
-from neglora.prerequisites import Setting
+from neglora.setting import Setting
 
 
 def setting_of(study: Mapping[str, Any], dataset: str, model: str) -> Setting:

@@ -174,9 +174,9 @@ def fetching(model: str, name: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:  # of the network, of the hub's client, or of weights that do not fit
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
         raise WeightsError(
-            f"timm's pretrained weights of {model} ({name}) cannot be had here: {said[:300].rstrip(".")}. They are downloaded when "
-            f"first used: build the model once where there is a network and copy that machine's Hugging Face cache "
+            f"timm's pretrained weights of {model} ({name}) cannot be had here: {said}. They are downloaded when first "
+            f"used: build the model once where there is a network and copy that machine's Hugging Face cache "
             f"(HF_HOME), or give a file of weights, or leave 'weights' out to train a base"
         ) from error

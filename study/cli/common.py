@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+#: What `neglora list --model` looks at a model with, where no dataset is named: the paper's ImageNet-100 and its rank.
+CLASSES, IMAGE_SIZE, RANK = 100, 224, 16
+
 
 class UserError(Exception):
     """A mistake that the user can mend: shown without a traceback, exit code 2."""

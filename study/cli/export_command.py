@@ -24,9 +24,9 @@ from study.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from neglora.prerequisites import Setting
     from neglora.record import Record
     from neglora.reproduce import Difference, Reproduced
+    from neglora.setting import Setting
 
 EPILOG = """\
 Adapters of trials on a front are kept and only merged again; other trials run again from their record. Either way the

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from study.cli.common import UserError
+from study.cli.common import CLASSES, IMAGE_SIZE, RANK, UserError
 
 EPILOG = """\
 examples:
@@ -15,10 +15,6 @@ examples:
   neglora list --model resnet50 --rank 8
   neglora list --model tinyvit_21m --dataset cifar10 --set windows=padded
 """
-
-#: What a model is looked at with, where no dataset is named: the paper's ImageNet100.
-CLASSES, IMAGE_SIZE = 100, 224
-RANK = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,8 +24,7 @@ from neglora.models import (
     model_shape,
     nearest_model,
 )
-from study.cli.common import UserError, user_errors
-from study.cli.list_command import CLASSES, IMAGE_SIZE, RANK
+from study.cli.common import CLASSES, IMAGE_SIZE, RANK, UserError, user_errors
 from study.space import unknown_name
 
 

@@ -13,7 +13,7 @@ import yaml
 from study.cli.common import UserError, data_of, forget_of
 
 if TYPE_CHECKING:
-    from neglora.prerequisites import Setting
+    from neglora.setting import Setting
     from study.space import SpaceError
 
 #: What may stand before the dot in `--set data.image_size=64`: sections of a search space.

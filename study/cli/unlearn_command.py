@@ -19,7 +19,8 @@ from study.cli.settings import settings_of
 if TYPE_CHECKING:
     from neglora.data import ForgetSet
     from neglora.methods import Unlearned
-    from neglora.prerequisites import Prerequisite, Setting
+    from neglora.prerequisites import Prerequisite
+    from neglora.setting import Setting
     from neglora.trial import Session
 
 EPILOG = """\

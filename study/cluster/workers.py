@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from neglora.prerequisites import Setting
+from neglora.setting import Setting
 from neglora.trial import Session, Task, run_trial
 
 logger = logging.getLogger(__name__)

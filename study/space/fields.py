@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from neglora.methods import Parameter
 from neglora.record import configuration_key
+from neglora.setting import PRETRAINED
 from study.space.numbers import canonical, value_problem, value_schema
 from study.space.problems import shown, unknown_name
 
@@ -100,8 +101,6 @@ class Known:
         return {"anyOf": [plain, *({"type": "string", "pattern": pattern} for pattern in patterns)]}
 
 
-#: In place of a file of weights: those that timm has for the model.
-PRETRAINED = "pretrained"
 _WEIGHTS_SCHEMA = {
     "anyOf": [
         {"type": "null"},

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from neglora.models import MODELS, OPTIONS, ModelEntry, find_model
+from neglora.setting import PRETRAINED
 from study.space.draft import Draft
-from study.space.fields import PRETRAINED, read_weights
+from study.space.fields import read_weights
 from study.space.problems import Findings, Place, unknown_name
 
 

@@ -11,7 +11,8 @@ import torch
 from neglora.artifacts import ArtifactStore
 from neglora.data import DATASETS, DatasetEntry, DatasetInfo, ForgetSet, ImageDataset
 from neglora.data.digits import load
-from neglora.prerequisites import Setting, base_of, ensure, retrain_of
+from neglora.prerequisites import base_of, ensure, retrain_of
+from neglora.setting import Setting
 from neglora.trial import Session
 
 #: A few seconds of training: enough to be better than chance, far from good.

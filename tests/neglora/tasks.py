@@ -7,8 +7,8 @@ from typing import Any
 
 from neglora.methods import METHODS
 from neglora.objectives import METRICS
-from neglora.prerequisites import Setting
 from neglora.record import trial_id
+from neglora.setting import Setting
 from neglora.trial import Task
 from tests.neglora.conftest import FORGET, SPARSITY
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from neglora.data import DataOptions
-from neglora.prerequisites import Setting
+from neglora.setting import Setting
 from study.aggregate import trials_table
 from study.cli.common import forget_of
 from study.cli.settings import SECTIONS as OPTION_SECTIONS

@@ -25,7 +25,8 @@ from neglora.data import (
 )
 from neglora.data.decoding import FileBatches
 from neglora.methods import METHODS
-from neglora.prerequisites import Setting, base_of, ensure, retrain_of
+from neglora.prerequisites import base_of, ensure, retrain_of
+from neglora.setting import Setting
 from neglora.trial import Session, Task, run_trial
 from tests.trees import large_digit, write_image_folder
 

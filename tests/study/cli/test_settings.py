@@ -10,8 +10,8 @@ import torch
 import study.cli
 from neglora.data import DataOptions
 from neglora.models import build_model
-from neglora.prerequisites import Setting
 from neglora.record import Record, cell_id
+from neglora.setting import Setting
 from study.cli.common import UserError
 from study.cli.settings import settings_of
 from study.recommend import reproduce_command

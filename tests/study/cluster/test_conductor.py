@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from neglora.prerequisites import Setting
 from neglora.record import Record, cell_id, trial_id
+from neglora.setting import Setting
 from neglora.trial import Task
 from study.cluster.conductor import Conductor
 from study.dimensions import Choice, Dimension

@@ -17,7 +17,8 @@ from ray.train import ControllerError, WorkerGroupError
 
 from neglora.artifacts import ArtifactError, ArtifactStore
 from neglora.data import ForgetSet
-from neglora.prerequisites import Setting, base_of, ensure, find, retrain_of
+from neglora.prerequisites import base_of, ensure, find, retrain_of
+from neglora.setting import Setting
 from neglora.train import TrainingDiverged
 from study.cluster.connection import connected
 from study.cluster.distributed import read_outcome, reason

@@ -10,7 +10,8 @@ import pytest
 from neglora.artifacts import ArtifactStore
 from neglora.data import DATASETS, DataError, DataOptions, DatasetEntry, ForgetSet, ImageDataset
 from neglora.data.digits import load
-from neglora.prerequisites import Setting, needed
+from neglora.prerequisites import needed
+from neglora.setting import Setting
 from study.cluster.missing import missing
 
 
