@@ -102,7 +102,7 @@ class Prerequisite:
             "kind": self.kind,
             "data": fingerprint,
             "model": self.setting.model,
-            "architecture": self.setting.architecture,
+            "architecture": self.setting.chosen_options,
             "weights": self._starts_from,
             "recipe": self.setting.recipe.determining(sparse=self.kind == "sparse") if trained else None,
             "augmentation": augmentation if trained else None,

@@ -17,7 +17,7 @@ from neglora.data import (
     dataset_names,
     find_dataset,
 )
-from neglora.models import find_model
+from neglora.models import OPTIONS, find_model
 from neglora.recipe import Recipe
 from neglora.recipes import load_recipe
 from neglora.train import recipe_of
@@ -67,6 +67,13 @@ class Setting:
         changes = {name: value for name, value in self.training.items() if name in own}
         name = self.training.get("recipe")
         return (load_recipe(name).recipe if name else recipe_of(self.model)).changed(changes)
+
+    @property
+    def chosen_options(self) -> dict[str, str]:
+        """What makes the model another one than by default: a study's options may be for its other models."""
+        entry = find_model(self.model)
+        taken = entry.options if entry else ()
+        return {name: value for name, value in self.architecture.items() if name in taken and value != OPTIONS[name][0]}
 
     @property
     def weights_file(self) -> Path | None:

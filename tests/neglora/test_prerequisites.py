@@ -216,6 +216,16 @@ def test_the_key_does_not_follow_what_leaves_the_weights_alone(wanted, change):
     assert key(replace(wanted, setting=replace(SETTING, training=change))) == key(wanted)
 
 
+def test_the_key_follows_the_options_that_the_model_takes():
+    """A study's options are for all its models, and its artifacts are shared with studies of one."""
+
+    def with_options(**architecture):
+        return key(base_of(replace(SETTING, architecture=architecture), 0, 0.0))
+
+    assert with_options(windows="padded") != with_options()
+    assert with_options(stem="plain") == with_options(windows="clipped") == with_options()
+
+
 def test_another_recipe_and_changes_to_it():
     chosen = replace(SETTING, training={"recipe": "resnet50_paper", "epochs": 20, "flip": True})
     assert chosen.recipe == load_recipe("resnet50_paper").recipe.changed({"epochs": 20})
