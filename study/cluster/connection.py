@@ -41,13 +41,13 @@ class Cluster:
 
     Attributes:
         dashboard: the address of Ray's dashboard, if there is one.
-        slots: how many trials fit at once now.
-        local: started by this process.
+        slots: how many trials fit at once now, and are wanted.
+        limit: at most so many trials may be handed out at once; None where no more would ever fit.
     """
 
     dashboard: str | None
     slots: int
-    local: bool
+    limit: int | None
 
 
 @contextmanager
@@ -116,10 +116,10 @@ def connected(
                 f"training.workers is {group}, with {cpus:g} CPUs and {gpus:g} GPUs each, but {slots} of them fit on "
                 "the nodes of the cluster: lower training.workers or resources in the space"
             )
-        if workers:
-            slots = min(slots, workers)
+        # What was started here for as many as are wanted may have room for more: it has whole CPUs, enough for a group.
+        limit = None if address is None and slots <= (workers or slots) else workers
         url = getattr(context, "dashboard_url", None)
-        yield Cluster(f"http://{url}" if url else None, slots, address is None)
+        yield Cluster(f"http://{url}" if url else None, min(slots, workers or slots), limit)
     finally:
         ray.shutdown()
 

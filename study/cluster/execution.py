@@ -131,7 +131,7 @@ def run_study(
             ledger,
             _task_maker(space, study_dir),
             progress,
-            limit=None if cluster.local and group == 1 else options.workers,
+            limit=cluster.limit,
             recorded=recorded,
         )
         _tune(space, conductor, cluster, options)

@@ -1,0 +1,53 @@
+"""How many trials a connection has room for, on nodes that are said to be there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from study.cluster import connection
+from study.cluster.connection import connected
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A Ray of as many CPUs as are asked for, and of 8 where one is joined; what it was started with."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(connection, "_usable_cpus", lambda: 8)
+    monkeypatch.setattr(connection, "_has_autoscaler", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.update(options) or SimpleNamespace(dashboard_url=None))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": asked.get("num_cpus", 8)}}])
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "group", "slots", "limit"),
+    [
+        (1, None, 1, 8, None),
+        (1, 2, 1, 2, None),
+        (1, 20, 1, 8, None),
+        # Half a CPU is wanted and a whole one started, where two trials would fit.
+        (0.5, 1, 1, 1, 1),
+        (0.5, 2, 1, 2, None),
+        (1, 1, 4, 1, 1),
+        (1, 4, 4, 4, None),
+    ],
+)
+def test_no_more_trials_at_once_than_workers_here(
+    started: dict[str, Any], cpus: float, workers: int | None, group: int, slots: int, limit: int | None
+) -> None:
+    with connected(None, cpus=cpus, gpus=0, workers=workers, verbose=False, group=group) as cluster:
+        assert (cluster.slots, cluster.limit) == (slots, limit)
+    assert started["address"] == "local"
+
+
+def test_a_cluster_that_is_joined_may_grow_and_is_limited(started: dict[str, Any]) -> None:
+    with connected("auto", cpus=1, gpus=0, workers=20, verbose=False) as cluster:
+        assert (cluster.slots, cluster.limit) == (8, 20)
+    with connected("auto", cpus=1, gpus=0, workers=None, verbose=False) as cluster:
+        assert (cluster.slots, cluster.limit) == (8, None)
+    assert started["address"] == "auto"
