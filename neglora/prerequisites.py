@@ -200,6 +200,17 @@ def load_model(artifact: Artifact, setting: Setting, dataset: ImageDataset) -> t
     return model.to(device).eval(), masks
 
 
+def model_of_file(setting: Setting, dataset: ImageDataset, file: Path) -> nn.Module:
+    """A model with a file's weights, on the dataset's device.
+
+    Raises:
+        WeightsError: they cannot be read, or do not fit.
+    """
+    model = _fresh(setting, dataset, seed=0)
+    fit_weights(model, load_weights(file), str(file))
+    return model
+
+
 def _fresh(setting: Setting, dataset: ImageDataset, seed: int) -> nn.Module:
     return _built(build_model, setting, dataset, seed)
 
@@ -254,8 +265,7 @@ def _make_base(
 
 def _read_base(wanted: Prerequisite, dataset: ImageDataset, file: Path) -> Made:
     """The base of a file: exactly its weights."""
-    model = _fresh(wanted.setting, dataset, seed=0)
-    fit_weights(model, load_weights(file), str(file))
+    model = model_of_file(wanted.setting, dataset, file)
     facts = _facts(model, dataset, [], wanted) | {"train_seconds": None, "precision": None}
     return dict(model.state_dict()), facts | {"weights": {"file": file.name, "sha256": weights_digest(file)}}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from neglora.artifacts import ArtifactStore
 from neglora.data import ImageDataset
-from neglora.prerequisites import Prerequisite, find
+from neglora.prerequisites import Prerequisite, find, model_of_file
 from study.progress import Progress
 
 
@@ -16,9 +16,11 @@ def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Prog
 
     Raises:
         DataError: a dataset is missing or damaged.
+        WeightsError: a file of weights that is wanted cannot be read, or does not fit its model.
     """
     store = ArtifactStore(storage / "artifacts")
     datasets: dict[str, ImageDataset] = {}
+    fitting: set[tuple[str, str, Path]] = set()
     absent = []
     for wanted in prerequisites:
         key = repr((wanted.setting.dataset, wanted.setting.data))
@@ -27,5 +29,9 @@ def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Prog
             if damage := datasets[key].damage:
                 progress.say(damage)
         if find(wanted, store, datasets[key]) is None:
+            fit = (key, wanted.setting.model, wanted.given) if wanted.given else None
+            if fit and fit not in fitting:
+                model_of_file(wanted.setting, datasets[key], fit[2])
+                fitting.add(fit)
             absent.append(wanted)
     return absent

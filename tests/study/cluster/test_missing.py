@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 from neglora.artifacts import ArtifactStore
 from neglora.data import DATASETS, DataError, DataOptions, DatasetEntry, ForgetSet, ImageDataset
 from neglora.data.digits import load
+from neglora.models import WeightsError, build_model
 from neglora.prerequisites import needed
 from neglora.setting import Setting
 from study.cluster.missing import missing
@@ -82,3 +84,16 @@ def test_data_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="cifar10"):
         missing(wanted, tmp_path, Heard())  # type: ignore[arg-type]
+
+
+def test_weights_that_do_not_fit_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    def absent(classes: int) -> int:
+        model = build_model("tinyvit_nano", num_classes=classes, image_size=32, channels=3, seed=0)
+        safetensors.torch.save_file(model.state_dict(), tmp_path / "mine.safetensors")
+        setting = Setting("digits", "tinyvit_nano", weights=str(tmp_path / "mine.safetensors"))
+        wanted = needed(setting, forgets=[], seeds=[0, 1], sparsities=[0.5])
+        return len(missing(wanted, tmp_path, Heard()))  # type: ignore[arg-type]
+
+    assert absent(10) == 2 * 2
+    with pytest.raises(WeightsError, match="classifier has 7 classes, the dataset 10"):
+        absent(7)
