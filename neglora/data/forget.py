@@ -72,13 +72,20 @@ def parse_forget(info: DatasetInfo, given: Any) -> ForgetSet:
 def forget_class(info: DatasetInfo, forget: int | str) -> int:
     """The index of the class to forget, given by index or by name.
 
-    A text is a class name first; a text of digits that is no name is an index, since a command line has only texts.
+    A text is a class name first; a text of digits that is no name is an index, since a command line has only texts. A
+    number that is also the name of another class is refused.
 
     Raises:
-        ForgetError: there is no such class, or no other class would be left.
+        ForgetError: there is no such class, it may be either of two, or no other class would be left.
     """
     if isinstance(forget, bool) or not isinstance(forget, int | str):
         raise ForgetError(f"forget should be a class index or name, got {forget!r}")
+    if isinstance(forget, int) and str(forget) in info.classes and info.classes.index(str(forget)) != forget:
+        raise ForgetError(
+            f"{forget} is the name of a class of {info.name}, but not its index, which is "
+            f'{info.classes.index(str(forget))}: quote the name, "{forget}", or name the class that is meant; it has '
+            f"{_listing(info)}"
+        )
     if isinstance(forget, str) and forget in info.classes:
         index = info.classes.index(forget)
     elif isinstance(forget, str) and not forget.isdecimal():

@@ -16,6 +16,16 @@ def test_a_name_of_digits_is_a_name_first():
     assert forget_class(DatasetInfo("swapped", ("1", "0"), 2, 1), "1") == 0
 
 
+@pytest.mark.parametrize("forget", [1, 2, 10])
+def test_a_number_that_names_another_class_is_refused(forget):
+    numbered = DatasetInfo("numbered", ("1", "10", "11", "3", "2"), 2, 1)
+    with pytest.raises(ForgetError, match=f'quote the name, "{forget}"'):
+        parse_forget(numbered, [forget])
+    assert numbered.classes[forget_class(numbered, str(forget))] == str(forget)
+    assert forget_class(numbered, 3) == 3, "name and index are one"
+    assert forget_class(numbered, 0) == 0, "no name"
+
+
 @pytest.mark.parametrize("forget", [3, -1, "3", "-1", "cow", "", "1.0", True, 1.0, None])
 def test_a_class_that_is_not_there_is_named_with_those_that_are(forget):
     with pytest.raises(ForgetError) as raised:
