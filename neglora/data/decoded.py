@@ -127,13 +127,13 @@ def decoded(name: str, files: ImageFiles, size: int, *, workers: int | None = No
 
 
 def _list_digest(files: ImageFiles, size: int) -> str:
-    digest = hashlib.sha256(f"{VERSION} {size} {os.path.realpath(files.root)}".encode())
+    digest = hashlib.sha256(os.fsencode(f"{VERSION} {size} {os.path.realpath(files.root)}"))
     for path in files.paths:
         try:
             status = os.stat(files.root / path)
         except OSError as error:
             raise DataError(f"{files.root / path} cannot be read: {error.strerror}") from error
-        digest.update(f"\n{path}\0{status.st_size} {status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        digest.update(os.fsencode(f"\n{path}\0{status.st_size} {status.st_mtime_ns}"))
     return digest.hexdigest()
 
 

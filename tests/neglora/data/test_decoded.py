@@ -17,7 +17,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILTo
 from neglora.data import decoded as module
 from neglora.data.dataset import DataError
 from neglora.data.decoded import cache_folder, decoded
-from neglora.data.files import list_classes
+from neglora.data.files import ImageFiles, list_classes
 from tests.trees import write_image_folder
 
 CLASSES = ("0", "1", "2")
@@ -102,6 +102,15 @@ def test_a_copy_has_the_same_digest(files, cache, tmp_path):
     shutil.copytree(files.root, tmp_path / "copy")
     copy = list_classes(tmp_path / "copy", "train", CLASSES)
     assert decoded("copy", copy, 16).digest == decoded("mine", files, 16).digest
+
+
+def test_names_that_are_no_unicode(files, cache, tmp_path):
+    root = tmp_path / os.fsdecode(b"old \xff")
+    shutil.copytree(files.root, root)
+    first = root / files.paths[0]
+    odd = first.rename(first.with_name(os.fsdecode(b"caf\xe9.png")))
+    paths = (odd.relative_to(root).as_posix(), *files.paths[1:])
+    assert decoded("mine", ImageFiles(root, paths, files.classes), 16).digest == decoded("mine", files, 16).digest
 
 
 def test_mapped_where_it_is_large(files, cache, monkeypatch):
