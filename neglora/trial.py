@@ -63,14 +63,22 @@ class Task:
 
 
 @dataclass
+class Findings:
+    """What was measured of a model, by forget set. Small, and dear to measure again: it stays when the model goes."""
+
+    evaluations: dict[ForgetSet, Evaluation] = field(default_factory=dict)
+    losses: dict[ForgetSet, float] = field(default_factory=dict)
+
+
+@dataclass
 class Kept:
     """A finished model that a worker holds on its device, with its logits once they were asked for."""
 
     artifact: Artifact
     model: nn.Module
     masks: dict[str, Tensor]
+    findings: Findings
     outputs: DatasetOutputs | None = None
-    evaluations: dict[ForgetSet, Evaluation] = field(default_factory=dict)
 
 
 class Session:
@@ -85,6 +93,7 @@ class Session:
         self.device = choose_device()
         self._datasets: dict[str, ImageDataset] = {}
         self._models: OrderedDict[str, Kept] = OrderedDict()
+        self._findings: dict[str, Findings] = {}
 
     def dataset(self, setting: Setting) -> ImageDataset:
         """The dataset of a setting, on the device."""
@@ -102,7 +111,7 @@ class Session:
             if found is None:
                 return None
             model, masks = load_model(found, wanted.setting, dataset)
-            self._models[key] = Kept(found, model, masks)
+            self._models[key] = Kept(found, model, masks, self._findings.setdefault(key, Findings()))
             if len(self._models) > KEPT_MODELS:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
@@ -127,9 +136,17 @@ class Session:
 
     def evaluation(self, kept: Kept, setting: Setting, forget: ForgetSet, seed: int) -> Evaluation:
         """A kept model measured on the splits of a forget set, once."""
-        if forget not in kept.evaluations:
-            kept.evaluations[forget] = _evaluate(self, setting, self.outputs(kept, setting), forget, seed)
-        return kept.evaluations[forget]
+        known = kept.findings.evaluations
+        if forget not in known:
+            known[forget] = _evaluate(self, setting, self.outputs(kept, setting), forget, seed)
+        return known[forget]
+
+    def forget_loss(self, kept: Kept, setting: Setting, forget: ForgetSet, splits: Splits) -> float:
+        """A kept model's mean loss on a forget set, whose splits these are."""
+        known = kept.findings.losses
+        if forget not in known:
+            known[forget] = _forget_loss(self.outputs(kept, setting), splits)
+        return known[forget]
 
 
 def reference(session: Session, setting: Setting, forget: ForgetSet, seed: int) -> tuple[Evaluation, Artifact] | None:
@@ -153,7 +170,7 @@ def run_replicate(
     base = session.get(base_of(setting, seed, params.get("sparsity", 0.0)))
     splits = split(dataset, wanted, holdout=setting.holdout, seed=setting.split_seed)
     retrained = reference(session, setting, wanted, seed)
-    base_outputs = session.outputs(base, setting)
+    loss_before = session.forget_loss(base, setting, wanted, splits)
     replicate: dict[str, Any] = {"forget": forget, "seed": seed, "status": "ok", "reason": None}
     cost: dict[str, Any] = {"device": device_name(session.device), "threads": setting.threads}
     with PeakMemory(session.device) as peak:
@@ -187,7 +204,7 @@ def run_replicate(
                 "after": unlearned.sparsity_after_ascent,
                 "merged": measured_sparsity(unlearned.model),
             },
-            "loss_before": _forget_loss(base_outputs, splits),
+            "loss_before": loss_before,
             "loss_after": _forget_loss(outputs, splits),
             "steps": _steps(unlearned),
             "epochs": unlearned.ascent.epochs if unlearned.ascent else None,

@@ -41,6 +41,17 @@ def test_each_model_is_inferred_once(storage, setting, monkeypatch):
     assert len(inferred) == 2 + 3, "base and Retrain once, and every trial's own model"
 
 
+def test_a_model_that_is_loaded_again_is_not_measured_again(storage, setting, monkeypatch):
+    inferred = []
+    infer = trial.infer_dataset
+    monkeypatch.setattr(trial, "infer_dataset", lambda model, *rest: (inferred.append(model), infer(model, *rest))[1])
+    monkeypatch.setattr(trial, "KEPT_MODELS", 1)
+    session = Session(storage)
+    records = [run_trial(session, neglora_task(setting)) for _ in range(3)]
+    assert len(inferred) == 2 + 3, "base and Retrain once, though neither stays"
+    assert len({record.replicates[0]["details"]["loss_before"] for record in records}) == 1
+
+
 def test_a_session_keeps_so_many_models_and_no_more(storage, setting, tiny, monkeypatch):
     monkeypatch.setattr(trial, "KEPT_MODELS", 2)
     assert KEPT_MODELS >= 2
