@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neglora.data.dataset import ImageDataset
 from neglora.data.forget import ForgetError, parse_forget
+from neglora.record import forget_title
 from neglora.seeds import derive_seed
 
 
@@ -57,7 +58,11 @@ def split(dataset: ImageDataset, forget: Any, *, holdout: float = 0.0, seed: int
         is_forget = _stratified_share(train_labels, wanted.share, derive_seed(wanted.seed, "forget"))
     is_test_forget = torch.isin(test_labels, classes)
     if not is_forget.any() or is_forget.all():
-        raise ForgetError(f"{forget!r} holds none or all of the training images of {dataset.info.name}")
+        raise ForgetError(
+            f"{forget_title(wanted.named(dataset.info))} holds none or all of the {len(train_labels)} training images "
+            f"of {dataset.info.name}"
+            + (": a share is rounded to whole images of each class" if wanted.share is not None else "")
+        )
     reported = _stratified_share(test_labels, holdout, derive_seed(seed, "holdout"))
     remaining = ~is_test_forget
     selection = remaining & ~reported if holdout > 0 else remaining

@@ -152,6 +152,13 @@ def test_the_seed_draws_the_random_share(digits):
     assert split(digits.to(torch.device("cpu")), ForgetSet(share=0.1)).forget.tolist() == first
 
 
+def test_a_set_that_cannot_be_split_is_called_what_people_call_it():
+    with pytest.raises(ForgetError, match=r"a random 1% \(seed 3\) holds none .* 6 training .*: a share is rounded"):
+        split(PETS, ForgetSet(share=0.01, seed=3))
+    with pytest.raises(ForgetError, match=r"^dog holds none or all of the 3 training images of pets$"):
+        split(handmade([0, 2, 2], [0, 1]), ForgetSet((1,)))
+
+
 def test_a_share_that_holds_no_image():
     for share in (0.1, 0.9):
         with pytest.raises(ForgetError, match="none or all"):
