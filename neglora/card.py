@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -133,10 +135,10 @@ def card_markdown(card: Mapping[str, Any], files: Mapping[str, str]) -> str:
     model, data, forget, params = card["model"], card["dataset"], card["forget"], card["params"]
     title = f"{model['name']} on {data['name']} without {forget['title']}"
     sections = [
-        f"# {title}",
+        f"# {_text(title)}",
         _opening(card),
         "## Measured\n\n" + _table(card),
-        "## Settings\n\n" + "\n".join(f"- {name}: {_value(value)}" for name, value in params.items()),
+        "## Settings\n\n" + "\n".join(f"- {name}: {_text(_value(value))}" for name, value in params.items()),
         "## Files\n\n" + "\n".join(f"- `{name}`: {about}" for name, about in files.items()),
         "## Load it\n\n" + _snippets(card, files),
         "## Where it comes from\n\n" + _origin(card),
@@ -218,17 +220,17 @@ def _snippets(card: Mapping[str, Any], files: Mapping[str, str]) -> str:
 
 def _origin(card: Mapping[str, Any]) -> str:
     made, data = card["provenance"], card["dataset"]
-    lines = [f"- {name}: `{card[name]}`" for name in ("study", "trial") if card.get(name)]
+    lines = [f"- {name}: {_code(card[name])}" for name in ("study", "trial") if card.get(name)]
     lines += [
-        f"- data: {data['name']}, SHA-256 `{data['fingerprint']}`",
+        f"- data: {_text(data['name'])}, SHA-256 `{data['fingerprint']}`",
         f"- base: `{card['model']['base']}`"
-        + (f", from the weights `{card['model']['weights']}`" if card["model"]["weights"] else ""),
+        + (f", from the weights {_code(str(card['model']['weights']))}" if card["model"]["weights"] else ""),
         "- versions: "
         + ", ".join(f"{name} {made[name]}" for name in ("neglora", "torch", "timm", "peft") if made.get(name)),
         f"- written: {made['time']} on {made['host']}",
     ]
     if card.get("command"):
-        lines.append(f"- the same again: `{card['command']}`")
+        lines.append(f"- the same again: {_code(card['command'])}")
     return "\n".join(lines)
 
 
@@ -238,3 +240,16 @@ def _percent(value: float | None) -> str:
 
 def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _text(text: str) -> str:
+    """A text from data as Markdown shows it: nothing in it is a tag, a link or emphasis."""
+    # An underscore within a word is none.
+    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _code(text: str) -> str:
+    """A text from data as a code span, in a fence that is longer than any within it."""
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    padding = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{padding}{text}{padding}{fence}"

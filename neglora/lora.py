@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -55,9 +56,15 @@ def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, 
         The peft model, whose only trainable parameters are the adapters'.
 
     Raises:
-        ValueError: a layer is never called, but read by the module around it, so that its adapter would do nothing.
+        ValueError: a layer is never called, but read by the module around it, so that its adapter would do nothing; or
+            its weight is computed from others, so that the adapter could not be merged.
     """
     for name in layers:
+        if parametrize.is_parametrized(model.get_submodule(name)):
+            raise ValueError(
+                f"the weight of {name} is computed from others (torch.nn.utils.parametrize, such as weight_norm): an "
+                f"adapter could not be merged into it; remove the parametrization, or choose other layers"
+            )
         around = model.get_submodule(name.rpartition(".")[0])
         if isinstance(around, nn.MultiheadAttention):
             raise ValueError(

@@ -58,7 +58,10 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except OSError as error:
         raise WeightsError(f"weights: {path} cannot be read: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (
+        *(safetensors.SafetensorError, RuntimeError, EOFError, ValueError, TypeError),
+        *(LookupError, AttributeError, AssertionError),  # of an unpickler that is fed with a text
+    ) as error:
         raise WeightsError(
             f"weights: {path} is damaged, or neither a .safetensors file nor a state dict saved by torch: "
             f"{str(error).split('. ')[0].splitlines()[0] if str(error) else type(error).__name__}"

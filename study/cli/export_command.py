@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -206,5 +207,5 @@ def _verdict(found: list[Difference], changed: list[str]) -> str:
 
 def _making(command: str | None, study_dir: Path, storage: Path) -> str:
     if command is None:
-        return f"neglora run {study_dir / 'study.yaml'} --storage {storage}"
-    return f"{command} --retrain --storage {storage}"
+        return shlex.join(["neglora", "run", str(study_dir / "study.yaml"), "--storage", str(storage)])
+    return f"{command} --retrain {shlex.join(['--storage', str(storage)])}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neglora.artifacts import ArtifactStore
-from neglora.data import ImageDataset
+from neglora.data import ImageDataset, split
 from neglora.prerequisites import Prerequisite, find, model_of_file
 from study.progress import Progress
 
@@ -16,6 +16,7 @@ def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Prog
 
     Raises:
         DataError: a dataset is missing or damaged.
+        ForgetError: a forget set, or a half of the test images, would be empty.
         WeightsError: a file of weights that is wanted cannot be read, or does not fit its model.
     """
     store = ArtifactStore(storage / "artifacts")
@@ -28,6 +29,8 @@ def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Prog
             datasets[key] = wanted.setting.load_dataset()
             if damage := datasets[key].damage:
                 progress.say(damage)
+        if wanted.forget is not None:
+            split(datasets[key], wanted.forget, holdout=wanted.setting.holdout, seed=wanted.setting.split_seed)
         if find(wanted, store, datasets[key]) is None:
             fit = (key, wanted.setting.model, wanted.given) if wanted.given else None
             if fit and fit not in fitting:

@@ -222,3 +222,11 @@ def test_a_merged_model_can_be_adapted_again(images, recwarn):
         model = merge(model)
     assert not [warning for warning in recwarn if "peft" in str(warning.filename).lower()]
     assert [name for name, _ in model.named_parameters() if "lora" in name] == []
+
+
+def test_a_weight_that_is_computed_is_refused():
+    """Merged into it, the update would be gone at the next forward."""
+    model = nn.Sequential(nn.Linear(3, 4), torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
+    with pytest.raises(ValueError, match="the weight of 1 is computed from others"):
+        inject(model, ["0", "1"], rank=1, alpha=1, dropout=0.0, seed=0)
+    assert inject(model, ["0"], rank=1, alpha=1, dropout=0.0, seed=0)

@@ -107,7 +107,7 @@ def test_a_scripted_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"weights", b"\xff" * 4096])
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"weights", b"\xff" * 4096, b"study: mine\nmodels: [x]\n"])
 def test_a_file_of_something_else(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=str(tmp_path / name)):

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 
 from neglora.artifacts import ArtifactStore
-from neglora.data import DATASETS, DataError, DataOptions, DatasetEntry, ForgetSet, ImageDataset
+from neglora.data import DATASETS, DataError, DataOptions, DatasetEntry, ForgetError, ForgetSet, ImageDataset
 from neglora.data.digits import load
 from neglora.models import WeightsError, build_model
 from neglora.prerequisites import needed
@@ -97,3 +97,9 @@ def test_weights_that_do_not_fit_are_told_before_anything_is_made(tmp_path: Path
     assert absent(10) == 2 * 2
     with pytest.raises(WeightsError, match="classifier has 7 classes, the dataset 10"):
         absent(7)
+
+
+def test_a_share_that_comes_to_no_image_is_told_before_anything_starts(tmp_path: Path) -> None:
+    wanted = needed(Setting("digits", "resnet_nano"), forgets=[ForgetSet(share=1e-4)], seeds=[0], sparsities=[])
+    with pytest.raises(ForgetError, match="random"):
+        missing(wanted, tmp_path, Heard())  # type: ignore[arg-type]
