@@ -1,0 +1,1 @@
+"""A ledger of immutable objects, for storage that cannot append."""
