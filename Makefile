@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: grid help setup quickstart test check bench-windows clean
+.PHONY: faults soak grid help setup quickstart test check bench-windows clean
 help:
 	@echo "make quickstart   set up, then run search_spaces/quickstart.yaml and write reports/quickstart.html"
 	@echo "make test         set up, then run the tests"
 	@echo "make grid         set up, then run every shipped study in miniature: a few minutes, what CI runs besides"
+	@echo "make faults       set up, then kill, cut and starve small clusters: minutes, needs root for networks, CI runs it too"
+	@echo "make soak         set up, then a study of 200 trials under a random sequence of faults, with a table of what was lost"
 	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
 	@echo "make bench-windows  TinyViT-21M at 32 pixels: clipped windows against padded ones, a few minutes"
 	@echo "make setup        only set up (in $(VENV))"
@@ -48,6 +50,12 @@ bench-windows: $(VENV)/.ready
 
 grid: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -m grid
+
+faults: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m faults
+
+soak: $(VENV)/.ready
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
