@@ -1,4 +1,4 @@
-"""What can go wrong on a cluster, done on purpose: two Ray nodes in network namespaces, a driver, and ways to hurt them."""
+"""What can go wrong on a cluster, done on purpose: two Ray nodes in network namespaces, a driver, ways to hurt them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "CI": "1",
     "COLUMNS": "200",
 }
+#: Debian's `faketime`, for the clock that jumps.
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 HEAD, OTHER = 0, 1
 
@@ -49,6 +50,7 @@ class Machines:
         self.net, self.folder, self.storage = net, folder, storage
         self.clock = folder / "clock"
         self.set_clock("+0")
+        self._clock_environment = _jumping_clock(folder, self.clock)
         self._log = folder / "driver.log"
         self._from = 0
         self._driver: subprocess.Popen[bytes] | None = None
@@ -82,7 +84,15 @@ class Machines:
         )
         sizes = ["--num-cpus=1", "--memory=3000000000", "--object-store-memory=100000000"]
         temp = _ray_folder(host)
-        command = [_script("ray"), "start", "--block", f"--node-ip-address={where}", f"--temp-dir={temp}", *role, *sizes]
+        command = [
+            _script("ray"),
+            "start",
+            "--block",
+            f"--node-ip-address={where}",
+            f"--temp-dir={temp}",
+            *role,
+            *sizes,
+        ]
         if host != HEAD:
             command.remove(f"--temp-dir={temp}")
         log = (self.folder / f"node{host}.log").open("ab")
@@ -94,7 +104,13 @@ class Machines:
 
     def start_driver(self, space: Path) -> None:
         """Run the study, or go on with it."""
-        self._command = [_script("neglora"), "run", str(space), f"--storage={self.storage}", f"--address={self.address}"]
+        self._command = [
+            _script("neglora"),
+            "run",
+            str(space),
+            f"--storage={self.storage}",
+            f"--address={self.address}",
+        ]
         with self._log.open("ab") as log:
             self._driver = self.net.popen(
                 HEAD,
@@ -148,13 +164,15 @@ class Machines:
 
     def told(self) -> list[str]:
         """What the user saw since `forget_output`, without the lines of trials that went as they should."""
-        usual = re.compile(r"^\s*(\[\d+/\d+|Study |Ray dashboard|preparation|Preparation|Everything|\S+ is ready)|: ready$|^$")
+        usual = re.compile(
+            r"^\s*(\[\d+/\d+|Study |Ray dashboard|preparation|Preparation|Everything|\S+ is ready)|: ready$|^$"
+        )
         return [line.strip() for line in self.driver_output().splitlines() if not usual.search(line)]
 
     # Hurting
 
     def kill_driver(self) -> None:
-        assert self._driver is not None  # noqa: S101
+        assert self._driver is not None
         with suppress(ProcessLookupError):
             os.killpg(self._driver.pid, signal.SIGKILL)
         self._driver.wait()
@@ -195,14 +213,7 @@ class Machines:
         return self.storage / ".ballast"
 
     def _environment(self) -> dict[str, str]:
-        clock = {
-            "LD_PRELOAD": FAKETIME,
-            "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
-        return os.environ | ENVIRONMENT | QUICK | (clock if Path(FAKETIME).exists() else {})
+        return os.environ | ENVIRONMENT | QUICK | self._clock_environment
 
     def _matching(self, host: int, pattern: str) -> list[int]:
         return [pid for pid in self.net.pids(host) if re.search(pattern, _command_line(pid))]
@@ -227,6 +238,19 @@ class Machines:
             if time.monotonic() > deadline:
                 raise TimeoutError(otherwise)
             time.sleep(0.3)
+
+
+def _jumping_clock(folder: Path, clock: Path) -> dict[str, str]:
+    """The environment in which programs take the time of day from a file, and leave steady clocks alone."""
+    library = folder / "steady_sleep.so"
+    source = Path(__file__).with_name("steady_sleep.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return {
+        "LD_PRELOAD": f"{library}:{FAKETIME}",
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _ray_folder(host: int) -> Path:

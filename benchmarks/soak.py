@@ -100,7 +100,7 @@ class Books:
 def main() -> int:
     arguments = _arguments()
     console = Console(width=110)
-    random_ = random.Random(arguments.seed)  # noqa: S311
+    random_ = random.Random(arguments.seed)
     plan = _plan(arguments.faults, arguments.count, random_)
     folder = Path(tempfile.mkdtemp(prefix="soak"))
     with _storage(folder / "storage") as storage, Machines.up(folder, storage) as machines:
