@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,16 @@ _HEADER = "adapter"
 _FORGET = ".forget-"
 
 
-def adapter_file(study_dir: Path, trial: str, forget: Any, seed: int) -> Path:
-    """Where the adapter of a replicate is kept; `forget` as its record has it."""
+def adapter_name(trial: str, forget: Any, seed: int) -> str:
+    """The name of the file of a replicate's adapter; `forget` as its record has it."""
     text = json.dumps(forget, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return study_dir / ADAPTERS / f"{trial}{_FORGET}{digest}.seed-{seed}{SUFFIX}"
+    return f"{trial}{_FORGET}{digest}.seed-{seed}{SUFFIX}"
+
+
+def adapter_file(study_dir: Path, trial: str, forget: Any, seed: int) -> Path:
+    """Where the adapter of a replicate is kept; `forget` as its record has it."""
+    return study_dir / ADAPTERS / adapter_name(trial, forget, seed)
 
 
 def trial_of(file: Path) -> str | None:
@@ -40,14 +46,37 @@ def trial_of(file: Path) -> str | None:
     return trial if found and file.suffix == SUFFIX and not trial.startswith(".") else None
 
 
+def adapter_bytes(adapter: Adapter) -> bytes:
+    """What the file of an adapter holds."""
+    header = {"layers": adapter.layers, "rank": adapter.rank, "alpha": adapter.alpha, "dropout": adapter.dropout}
+    return safetensors.torch.save(adapter.tensors, metadata={_HEADER: json.dumps(header)})
+
+
+def keep_adapters(study_dir: Path, files: Mapping[str, bytes]) -> None:
+    """Write files of adapters, by name, each whole or not at all. What cannot be written is logged.
+
+    A trial without its adapter can still be run again. Attempts at one trial write the same names, and the last stays.
+    """
+    for name, data in files.items():
+        if Path(name).name != name or trial_of(Path(name)) is None:
+            logger.warning("%r is no name of an adapter's file, and it is not kept", name)
+            continue
+        try:
+            _write(study_dir / ADAPTERS / name, data)
+        except OSError as error:
+            logger.warning("the adapter %s could not be kept in %s: %s", name, study_dir / ADAPTERS, error)
+
+
 def keep_adapter(adapter: Adapter, file: Path) -> None:
     """Write an adapter so that its file is whole or absent.
 
     Raises:
         OSError: it cannot be written.
     """
-    header = {"layers": adapter.layers, "rank": adapter.rank, "alpha": adapter.alpha, "dropout": adapter.dropout}
-    data = safetensors.torch.save(adapter.tensors, metadata={_HEADER: json.dumps(header)})
+    _write(file, adapter_bytes(adapter))
+
+
+def _write(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
     temporary = Path(name)

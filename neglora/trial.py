@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,20 +18,23 @@ import peft  # noqa: F401
 import torch
 from torch import Tensor, nn
 
-from neglora.artifacts import Artifact, ArtifactStore
+from neglora.artifacts import Artifact
 from neglora.ascend import Diverged
 from neglora.data import ForgetSet, ImageDataset, Splits, parse_forget, split
 from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, infer_dataset, with_reference
 from neglora.hardware import PeakMemory, choose_device, device_name, use_threads
-from neglora.kept import adapter_file, keep_adapter
+from neglora.kept import adapter_bytes, adapter_name, keep_adapters
 from neglora.methods import METHODS, Unlearned
 from neglora.metrics import mean_loss
+from neglora.mirrored import open_artifacts
 from neglora.prerequisites import Prerequisite, base_of, find, load_model, retrain_of
 from neglora.provenance import provenance
 from neglora.prune import measured_sparsity
 from neglora.record import Measured, Record, forget_title, mean_measured
 from neglora.seeds import derive_seed
 from neglora.setting import Setting
+from neglora.shortage import Shortage, shortage_of
+from neglora.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +90,29 @@ class Session:
     """What a warm worker keeps between trials: datasets, base models and their logits, Retrain's measurements.
 
     Args:
-        storage: the folder that holds `artifacts/`.
+        storage: the folder or URI that holds `artifacts/`.
+        commits: whether what is made here is written to a URI. Workers on a cluster do not.
+
+    Raises:
+        StorageError: nothing opens such a URI.
     """
 
-    def __init__(self, storage: Path) -> None:
-        self.store = ArtifactStore(storage / "artifacts")
+    def __init__(self, storage: Path | str, *, commits: bool = True) -> None:
+        self.store = open_artifacts(str(storage), commits=commits)
         self.device = choose_device()
         self._datasets: dict[str, ImageDataset] = {}
         self._models: OrderedDict[str, Kept] = OrderedDict()
         self._findings: dict[str, Findings] = {}
+        #: After a trial that found too little memory even alone: a fresh process had better go on.
+        self.spent = False
+
+    def release(self) -> None:
+        """Let go of all that can be read again, and of what the allocator holds back: others need the memory."""
+        self._models.clear()
+        self._datasets.clear()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def dataset(self, setting: Setting) -> ImageDataset:
         """The dataset of a setting, on the device."""
@@ -265,13 +284,42 @@ def measure_retrain(
     }
 
 
-def run_trial(session: Session, task: Task) -> Record:
+def run_trial(session: Session, task: Task, adapters: dict[str, bytes] | None = None) -> Record:
     """Run every replicate of a configuration and average them.
 
     One diverged replicate makes the trial diverged; the others are still recorded. An exception makes it failed, with
-    its reason: the worker goes on with the next trial.
+    its reason: the worker goes on with the next trial. A trial that runs out of memory beside others is tried once
+    more, alone on its device; if that fails too, the session is `spent`.
+
+    Args:
+        session: what the worker keeps.
+        task: the trial.
+        adapters: filled with the files of the trial's adapters, by name, which are then not written to `task.keep`.
     """
     use_threads(task.setting.threads)
+    with closing(Turns(session.device)) as turns:
+        with turns.together(session.release):
+            outcome = _attempt(session, task, adapters)
+        if isinstance(outcome, Record):
+            return outcome
+        logger.warning("trial %s ran out of memory (%s): it is tried again alone", task.trial, outcome)
+        session.release()
+        with turns.alone():
+            outcome = _attempt(session, task, adapters)
+    if isinstance(outcome, Record):
+        return outcome
+    session.spent = True
+    session.release()
+    return _record(
+        task,
+        [],
+        f"out of memory, when it ran alone too: it {outcome}. "
+        "Take a smaller batch_size or model, or give each trial more of the device (`resources`)",
+    )
+
+
+def _attempt(session: Session, task: Task, adapters: dict[str, bytes] | None) -> Record | Shortage:
+    """One try at a trial: its record, or what memory it lacked."""
     replicates: list[dict[str, Any]] = []
     failure: str | None = None
     try:
@@ -282,10 +330,20 @@ def run_trial(session: Session, task: Task) -> Record:
                 method = task.cell["method"]
                 replicate, unlearned = run_replicate(session, task.setting, method, task.params, forget, seed)
                 replicates.append(replicate)
-                _keep(task, forget, seed, unlearned)
+                _keep(task, forget, seed, unlearned, adapters)
     except Exception as error:
+        shortage = shortage_of(error, device_name(session.device))
+        if shortage:
+            if adapters:
+                adapters.clear()
+            return shortage
         logger.exception("trial %s failed", task.trial)
         failure = f"{type(error).__name__}: {error}"
+    return _record(task, replicates, failure)
+
+
+def _record(task: Task, replicates: list[dict[str, Any]], failure: str | None) -> Record:
+    """The record of a trial from its replicates, as far as they came."""
     diverged = [replicate["reason"] for replicate in replicates if replicate["status"] == "diverged"]
     ok = failure is None and not diverged
     return Record(
@@ -304,15 +362,15 @@ def run_trial(session: Session, task: Task) -> Record:
     )
 
 
-def _keep(task: Task, forget: Any, seed: int, unlearned: Unlearned | None) -> None:
+def _keep(task: Task, forget: Any, seed: int, unlearned: Unlearned | None, adapters: dict[str, bytes] | None) -> None:
     """Keep a replicate's adapter where the study asks for it. Without it the trial can still be run again."""
-    if task.keep is None or unlearned is None or unlearned.adapter is None:
+    if unlearned is None or unlearned.adapter is None:
         return
-    file = adapter_file(Path(task.keep), task.trial, forget, seed)
-    try:
-        keep_adapter(unlearned.adapter, file)
-    except OSError as error:
-        logger.warning("the adapter of %s could not be kept in %s: %s", task.trial, file, error)
+    name = adapter_name(task.trial, forget, seed)
+    if adapters is not None:
+        adapters[name] = adapter_bytes(unlearned.adapter)
+    elif task.keep is not None:
+        keep_adapters(Path(task.keep), {name: adapter_bytes(unlearned.adapter)})
 
 
 def run_time_ratios(cost: Mapping[str, Any], epochs: int | None, retrain: Mapping[str, Any] | None) -> Measured:

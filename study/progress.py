@@ -32,10 +32,17 @@ class CellProgress:
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """All cells, and an estimate of the seconds left; None until there is one."""
+    """All cells.
+
+    Attributes:
+        cells: in the order of the study.
+        seconds_left: an estimate; None until there is one.
+        pending: trials that were handed out and that no worker has started.
+    """
 
     cells: tuple[CellProgress, ...]
     seconds_left: float | None
+    pending: int = 0
 
 
 class Progress(Protocol):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
 from neglora.provenance import provenance
 from neglora.record import Record
 from neglora.trial import Task
+from study.cluster.failures import ClusterError
+from study.cluster.losses import Loss, told
 from study.ledger import Ledger, LedgerError
 from study.progress import Progress, StudyProgress, cell_progress
 from study.search import CellSearch
@@ -17,6 +20,11 @@ from study.suggestions import Finished, Suggestion, Waiting
 MakeTask = Callable[[CellSearch, Suggestion], Task]
 #: Told all records of the study whenever one was written.
 Recorded = Callable[[Sequence[Record]], None]
+#: Writes files of adapters, by name.
+Keep = Callable[[Mapping[str, bytes]], None]
+#: After so many trials that met a node which cannot work, the study stops: such a node fails trials as fast as it gets
+#: them.
+UNABLE_NODES = 3
 
 
 class Conductor:
@@ -29,6 +37,8 @@ class Conductor:
         progress: told about every finished trial.
         limit: at most so many trials handed out at once; None for no limit.
         recorded: told all records whenever one was written.
+        retries: how often a trial whose worker was lost is handed out again.
+        keep: given the files of adapters that came with a record.
     """
 
     def __init__(
@@ -39,6 +49,8 @@ class Conductor:
         progress: Progress,
         limit: int | None = None,
         recorded: Recorded | None = None,
+        retries: int = 0,
+        keep: Keep | None = None,
     ) -> None:
         self.searches = list(searches)
         self.ledger = ledger
@@ -46,11 +58,16 @@ class Conductor:
         self.progress = progress
         self.limit = limit
         self.recorded = recorded
+        self.retries = retries
+        self.keep = keep
         self.finished = False
-        self.fatal: LedgerError | None = None
+        self.fatal: LedgerError | ClusterError | None = None
         self._out: dict[str, tuple[CellSearch, Task]] = {}
         self._running: set[str] = set()
+        self._again: deque[Task] = deque()
+        self._losses: dict[str, list[Loss]] = {}
         self._exhausted: set[str] = set()
+        self._unable = 0
         self._turn = 0
         self._started: float | None = None
         self._finished = 0
@@ -59,8 +76,15 @@ class Conductor:
             self._records.get(record.trial.rsplit("-", 1)[0], []).append(record)
 
     def next(self) -> Task | None:
-        """The next trial; None while none may be suggested yet, or for good once `finished` holds."""
-        if self.fatal or (self.limit is not None and len(self._out) >= self.limit):
+        """The next trial; None while none may be suggested yet, or for good once `finished` holds.
+
+        Trials that were lost come first: they are known to be next, and others may wait for them.
+        """
+        if self.fatal:
+            return None
+        if self._again:
+            return self._again.popleft()
+        if self.limit is not None and len(self._out) >= self.limit:
             return None
         unfinished = False
         for offset in range(len(self.searches)):
@@ -76,7 +100,8 @@ class Conductor:
             if isinstance(suggestion, Finished) and suggestion.exhausted and search.cell.id not in self._exhausted:
                 self._exhausted.add(search.cell.id)
                 self.progress.say(f"{search.cell.id} ends early: {suggestion.reason}")
-        self.finished = not unfinished
+        # What is out may be lost and come back.
+        self.finished = not unfinished and not self._out
         return None
 
     @property
@@ -86,28 +111,66 @@ class Conductor:
 
     def started(self, trial: str) -> None:
         """A worker took the trial."""
+        if trial not in self._out:
+            return
         self._running.add(trial)
         # From here, so that the workers' own start does not count as pace.
         self._started = self._started or time.monotonic()
         self.progress.trials(self.state())
 
-    def complete(self, record: Record) -> None:
-        """A trial ended: write it, then tell its cell. After an error of the ledger nothing more is handed out."""
+    def complete(self, record: Record, adapters: Mapping[str, bytes] | None = None) -> bool:
+        """A trial ended: write it, then tell its cell. After an error of the ledger nothing more is handed out.
+
+        Args:
+            record: of the trial.
+            adapters: files that came with it, by name: written first, so that a record has its adapters.
+
+        Returns:
+            Whether it was written. A trial that is not out has been written already: an attempt that was given up for
+            lost may still end.
+        """
         if record.trial not in self._out:
-            return
-        search, _ = self._out.pop(record.trial)
+            return False
+        search, task = self._out.pop(record.trial)
         self._running.discard(record.trial)
+        self._losses.pop(record.trial, None)
+        if task in self._again:
+            self._again.remove(task)
+        if adapters and self.keep:
+            self.keep(adapters)
         try:
             self.ledger.append(record)
         except LedgerError as error:
             self.fatal = error
-            return
+            return False
         if self.recorded:
             self.recorded(self.ledger.records)
         search.tell(record)
         self._finished += 1
         self._records[search.cell.id].append(record)
         self.progress.trials(self.state(), record)
+        return True
+
+    def lost(self, trial: str, loss: Loss) -> None:
+        """A worker was lost with the trial: it is handed out again, or recorded as failed after so many retries."""
+        if trial not in self._out:
+            return
+        losses = self._losses.setdefault(trial, [])
+        losses.append(loss)
+        if sum(each.counts for each in losses) > self.retries:
+            self.fail(trial, told(losses))
+            return
+        self._running.discard(trial)
+        self._again.append(self._out[trial][1])
+        if loss.counts:
+            self.progress.say(f"{trial} lost its worker and is run again: {loss.words}")
+
+    def unable(self, trial: str, reason: str) -> None:
+        """A trial met a node that cannot work: it is recorded as failed. The study stops when that goes on."""
+        self.fail(trial, reason)
+        self._unable += 1
+        if self._unable >= UNABLE_NODES and not self.fatal:
+            self.fatal = ClusterError(f"the study stops after {self._unable} trials that failed so: {reason}")
 
     def fail(self, trial: str, reason: str) -> None:
         """A trial was lost for good: it is recorded as failed."""
@@ -140,4 +203,4 @@ class Conductor:
         if self._finished and self._started is not None:
             pace = (time.monotonic() - self._started) / self._finished
             left = pace * sum(cell.total - cell.done for cell in cells)
-        return StudyProgress(tuple(cells), left)
+        return StudyProgress(tuple(cells), left, pending=len(self._out) - len(self._running))

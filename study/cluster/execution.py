@@ -6,10 +6,12 @@ import os
 import shutil
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from neglora.data import parse_forget
+from neglora.kept import keep_adapters
 from neglora.prerequisites import Prerequisite, needed
 from neglora.record import trial_id
 from neglora.trial import Task
@@ -133,6 +135,8 @@ def run_study(
             progress,
             limit=cluster.limit,
             recorded=recorded,
+            retries=space.failures.retries,
+            keep=partial(keep_adapters, study_dir),
         )
         _tune(space, conductor, cluster, options)
     if conductor.fatal:
@@ -173,9 +177,10 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     import ray
     from ray import tune
 
+    from study.cluster.actors import our_actors
     from study.cluster.rendezvous import Rendezvous
     from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
-    from study.cluster.workers import Worker
+    from study.cluster.workers import TrialWorker
 
     name = f"{space.study}-{uuid.uuid4().hex[:8]}"
     expected = min(cluster.slots, conductor.remaining)
@@ -184,9 +189,9 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     LIVE[name] = conductor
     try:
         rendezvous = ray.remote(num_cpus=0)(Rendezvous).remote(expected)
-        worker = tune.with_parameters(Worker, storage=str(options.storage), rendezvous=rendezvous)
+        worker = tune.with_parameters(TrialWorker, storage=str(options.storage), rendezvous=rendezvous)
         asked = {"CPU": space.resources.cpus, "GPU": space.resources.gpus}
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(worker, asked),
             tune_config=tune.TuneConfig(
                 search_alg=ConductedSearcher(name),
@@ -201,10 +206,13 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
                 stop=StopWhenFatal(name),
                 callbacks=[ConductedCallback(name)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=space.failures.retries),
+                # The conductor hands lost trials out again.
+                failure_config=tune.FailureConfig(max_failures=0),
                 verbose=0,
             ),
-        ).fit()
+        )
+        with our_actors():
+            tuner.fit()
     finally:
         del LIVE[name]
         shutil.rmtree(scratch, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, Stopper
@@ -10,7 +11,8 @@ from ray.tune.search import Searcher
 
 from neglora.record import Record
 from study.cluster.conductor import Conductor
-from study.cluster.workers import pack
+from study.cluster.losses import loss_of
+from study.cluster.workers import ADAPTERS, CONFIG, LINE, UNABLE, pack
 
 #: Tune pickles its hooks, so that they hold a name and find the live conductor here.
 LIVE: dict[str, Conductor] = {}
@@ -26,7 +28,6 @@ class ConductedSearcher(Searcher):
     def __init__(self, name: str) -> None:
         super().__init__(metric="done", mode="max")
         self.name = name
-        self.trials: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         conductor = LIVE[self.name]
@@ -36,9 +37,7 @@ class ConductedSearcher(Searcher):
         return {"task": pack(task)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        # Without a line the trial was lost; ConductedCallback.on_trial_error knows why.
-        if result and "line" in result:
-            LIVE[self.name].complete(Record.from_line(result["line"]))
+        """Nothing to do: `ConductedCallback` has told the conductor."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the ledger is the only truth."""
@@ -48,7 +47,11 @@ class ConductedSearcher(Searcher):
 
 
 class ConductedCallback(Callback):
-    """Tells the conductor about starts and losses."""
+    """Tells the conductor about starts, results and losses.
+
+    Tune itself retries nothing: a trial that is lost while its worker is prepared for it would be counted twice, or
+    never be started again. To Tune, every attempt is a trial of its own.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -56,18 +59,29 @@ class ConductedCallback(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         LIVE[self.name].started(trial.config["task"]["trial"])
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        # Tune keeps what is left in the result for as long as it runs.
+        line, adapters, unable = result.pop(LINE), result.pop(ADAPTERS), result.pop(UNABLE)
+        result.pop(CONFIG, None)
+        if unable:
+            LIVE[self.name].unable(trial.config["task"]["trial"], unable)
+        else:
+            LIVE[self.name].complete(Record.from_line(line), adapters.files)
+
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = trial.get_error()
-        attempts = trial.num_failures
-        first_line = str(error).strip().splitlines()[0] if error and str(error).strip() else "no reason given"
-        LIVE[self.name].fail(
-            trial.config["task"]["trial"],
-            f"the worker was lost {attempts} time(s): {type(error).__name__ if error else 'unknown'}: {first_line}",
-        )
+        LIVE[self.name].lost(trial.config["task"]["trial"], loss_of(_error_of(trial)))
+
+
+def _error_of(trial: Trial) -> str:
+    """What Tune wrote of a trial's error, in the folder of its run on this machine."""
+    file = trial.error_file
+    return Path(file).read_text(encoding="utf-8", errors="replace") if file and Path(file).exists() else ""
 
 
 class StopWhenFatal(Stopper):
-    """Ends the run when the ledger can no longer be written."""
+    """Ends the run when it has to: the ledger can no longer be written, or nodes cannot work."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import logging
-import os
-from dataclasses import asdict
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 
 from neglora.setting import Setting
+from neglora.storage import is_uri
 from neglora.trial import Session, Task, run_trial
+from study.cluster.worker_log import log_here, show_title
+from study.progress import outcome
 
 logger = logging.getLogger(__name__)
 
+#: What a result holds: the ledger's line; files of adapters; or why this node cannot work at all. And Tune's own copy
+#: of the trial's configuration.
+LINE, ADAPTERS, UNABLE, CONFIG = "line", "adapters", "unable", "config"
+
 _sessions: dict[str, Session] = {}
+
+
+@dataclass(frozen=True, repr=False)
+class Parcel:
+    """Files by name. Tune puts every result into the messages of its debug log, which should not hold them."""
+
+    files: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"Parcel of {len(self.files)} files"
 
 
 def pack(task: Task) -> dict[str, Any]:
@@ -30,26 +48,71 @@ def unpack(plain: dict[str, Any]) -> Task:
     return Task(**(plain | {"setting": Setting.of(plain["setting"]), "replicates": replicates}))
 
 
-class Worker(tune.Trainable):
+class TrialWorker(tune.Trainable):
     """Tune's view of a warm worker: `step` runs one whole trial and returns its ledger line."""
 
     def setup(self, config: dict[str, Any], *, storage: str, rendezvous: Any) -> None:
+        log_here()
+        self.storage = storage
         self.task = unpack(config["task"])
-        self.session = _sessions.setdefault(storage, Session(Path(storage)))
+        self.node = ray.util.get_node_ip_address()
         self._warm_up()
-        ray.get(rendezvous.arrive.remote())
+        try:
+            ray.get(rendezvous.arrive.remote())
+        except RayActorError as error:
+            # It was on a node that is lost. Starting together is quicker, and no more than that.
+            logger.warning("this worker does not wait for the others: %s", error)
+
+    def __repr__(self) -> str:
+        """What the dashboard shows for as long as the worker lives, and Ray before each line of its log."""
+        return f"neglora worker on {self.node}"
 
     def _warm_up(self) -> None:
         try:
-            self.session.dataset(self.task.setting)
+            session_of(self.storage).dataset(self.task.setting)
         except Exception:
             # The trial meets the same error and records it as its reason.
             logger.exception("warming up failed")
 
     def step(self) -> dict[str, Any]:
-        logger.info("trial %s on process %d", self.task.trial, os.getpid())
-        return {"line": run_trial(self.session, self.task).to_line(), "done": True}
+        reason = unable(self.storage, self.task, self.node)
+        if reason:
+            logger.error("trial %s failed: %s", self.task.trial, reason)
+            return {LINE: None, ADAPTERS: Parcel({}), UNABLE: reason, "done": True}
+        files: dict[str, bytes] | None = {} if is_uri(self.storage) else None
+        with show_title(self.task.trial):
+            logger.info("trial %s starts: %s", self.task.trial, self.task.params)
+            started = time.perf_counter()
+            record = run_trial(session_of(self.storage), self.task, files)
+            seconds = time.perf_counter() - started
+            logger.info("trial %s %s in %.1f s: %s", record.trial, record.status, seconds, outcome(record))
+        return {LINE: record.to_line(), ADAPTERS: Parcel(files or {}), UNABLE: None, "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if any(session.spent for session in _sessions.values()):
+            # Tune replaces a worker that leaves, and the trial that it would have run is handed out again.
+            logger.info("this worker ran out of memory, and makes room for a fresh one")
+            ray.actor.exit_actor()
         self.task = unpack(new_config["task"])
         return True
+
+
+def session_of(storage: str) -> Session:
+    """What this process keeps of a storage.
+
+    Raises:
+        StorageError: a URI that nothing on this node opens.
+    """
+    if storage not in _sessions:
+        _sessions[storage] = Session(storage, commits=False)
+    return _sessions[storage]
+
+
+def unable(storage: str, task: Task, node: str) -> str | None:
+    """Why a node can run no trial of the study at all; None where it can."""
+    if is_uri(storage) or task.keep is None or Path(task.keep).is_dir():
+        return None
+    return (
+        f"the node {node} does not see the study's folder {task.keep}: mount the storage {storage} there, "
+        "or give --storage a URI that all nodes reach"
+    )

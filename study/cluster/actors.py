@@ -1,0 +1,96 @@
+"""How Tune handles its actors, with two changes that it offers no setting for.
+
+Ray tells of an actor that its out-of-memory killer ended, and of a result that was lost with its node, by errors that
+Tune does not count among the losses of an actor: one such worker would end the whole run. And the task of a trial is
+named after the trial, so that Ray's dashboard shows what runs.
+
+Only this file touches Tune's inside. Its tests fail where another version of Ray is different there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.tune.execution import tune_controller
+
+#: Characters of a task's name in the dashboard.
+LONGEST_NAME = 160
+
+
+class ActorManager(RayActorManager):
+    """Tune's manager of actors, which takes every error of Ray for the loss of the actor, and names tasks."""
+
+    def __init__(self, resource_manager: Any) -> None:
+        super().__init__(resource_manager)
+        self._names: dict[TrackedActor, str] = {}
+
+    def add_actor(self, cls: Any, kwargs: dict[str, Any], resource_request: Any, **callbacks: Any) -> TrackedActor:
+        actor = super().add_actor(cls, kwargs, resource_request, **callbacks)
+        self._names[actor] = title(kwargs["config"]["task"])
+        return actor
+
+    def remove_actor(self, tracked_actor: TrackedActor, *args: Any, **kwargs: Any) -> bool:
+        self._names.pop(tracked_actor, None)
+        return bool(super().remove_actor(tracked_actor, *args, **kwargs))
+
+    def _schedule_tracked_actor_task(
+        self,
+        tracked_actor_task: TrackedActorTask,
+        method_name: str,
+        *,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        _return_future: bool = False,
+    ) -> Any:
+        tracked = tracked_actor_task._tracked_actor
+        actor, _ = self._live_actors_to_ray_actors_resources[tracked]
+        if method_name == "reset":
+            self._names[tracked] = title(args[0]["task"])
+        method = getattr(actor, method_name)
+        if method_name == "train":
+            method = method.options(name=self._names[tracked])
+        future = method.remote(*args, **kwargs)
+        self._actor_task_events.track_future(
+            future=future,
+            on_result=lambda result: self._actor_task_resolved(tracked_actor_task, result),
+            on_error=lambda error: self._actor_task_failed(tracked_actor_task, error),
+        )
+        self._tracked_actors_to_task_futures[tracked].add(future)
+        return (tracked_actor_task, future) if _return_future else tracked_actor_task
+
+    def _actor_task_failed(self, tracked_actor_task: TrackedActorTask, exception: Exception) -> None:
+        super()._actor_task_failed(tracked_actor_task, as_loss(exception))
+
+
+def as_loss(error: Exception) -> Exception:
+    """An error of Ray as one that Tune knows; any other as it is."""
+    if isinstance(error, RayError) and not isinstance(error, RayActorError | RayTaskError):
+        return RayActorError(error_msg=f"{type(error).__name__}: {error}")
+    return error
+
+
+def title(task: Mapping[str, Any]) -> str:
+    """What a trial is called in the dashboard: its id, which begins with its cell, and its configuration."""
+    params = " ".join(f"{name}={_short(value)}" for name, value in task["params"].items())
+    return f"{task['trial']} {params}".strip()[:LONGEST_NAME]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def our_actors() -> Iterator[None]:
+    """Tune uses `ActorManager` for runs that begin here."""
+    usual = tune_controller.RayActorManager
+    tune_controller.RayActorManager = ActorManager
+    try:
+        yield
+    finally:
+        tune_controller.RayActorManager = usual
