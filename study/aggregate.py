@@ -16,7 +16,7 @@ import pandas as pd
 
 from neglora.objectives import METRICS
 from neglora.record import STATUSES, Record, cell_id
-from study.pareto import hypervolume
+from study.pareto import hypervolume, reference_point
 from study.recommend import Recommendation, candidates, front_rows, recommend, reproduce_command
 from study.references import Base, base_values, retrain_record
 
@@ -128,11 +128,6 @@ def group_keys(records: Sequence[Record], study: Mapping[str, Any]) -> list[tupl
     found = dict.fromkeys((str(record.cell["dataset"]), str(record.cell["model"])) for record in records)
     asked = itertools.product(study.get("datasets") or (), study.get("models") or ())
     return list(dict.fromkeys([*(pair for pair in asked if pair in found), *found]))
-
-
-def reference_point(objectives: Sequence[str]) -> list[float]:
-    """The worst value of every objective: 0 where more is better, 1 where less is (as slow or as far as can be)."""
-    return [0.0 if METRICS[name].direction == "maximize" else 1.0 for name in objectives]
 
 
 def cell_hypervolume(table: pd.DataFrame, objectives: Sequence[str]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neglora.objectives import Direction
+from neglora.objectives import METRICS, Direction
 
 Points = Sequence[Sequence[float | None]] | np.ndarray
 
@@ -68,6 +68,11 @@ def hypervolume(points: Points, reference: Sequence[float], directions: Sequence
     if np.isinf(losses).any():
         return float("inf")
     return _volume(corner - losses)
+
+
+def reference_point(objectives: Sequence[str]) -> list[float]:
+    """The worst value of every objective: 0 where more is better, 1 where less is (as slow or as far as can be)."""
+    return [0.0 if METRICS[name].direction == "maximize" else 1.0 for name in objectives]
 
 
 def _losses(points: Points, directions: Sequence[Direction]) -> np.ndarray:

@@ -52,7 +52,14 @@ class Cluster:
 
 @contextmanager
 def connected(
-    address: str | None, *, cpus: float, gpus: float, workers: int | None, verbose: bool, group: int = 1
+    address: str | None,
+    *,
+    cpus: float,
+    gpus: float,
+    workers: int | None,
+    verbose: bool,
+    group: int = 1,
+    name: str | None = None,
 ) -> Iterator[Cluster]:
     """Start Ray here, or join the cluster at `address`, for as long as the context lasts.
 
@@ -62,6 +69,7 @@ def connected(
         workers: at most so many trials at once; None for as many as fit.
         verbose: let Ray and the workers print.
         group: workers that train one model together, which have to fit at once whatever `workers` says.
+        name: of the study, which Ray's dashboard shows as the name of the job.
 
     Raises:
         ClusterError: the cluster cannot be reached, no node has or could get what one trial asks for, or a group does
@@ -80,6 +88,9 @@ def connected(
         "configure_logging": verbose,
         "ignore_reinit_error": False,
     }
+    # Ray's client sends its settings as JSON, which this one cannot be.
+    if name and not (address or "").startswith("ray://"):
+        shared["job_config"] = ray.job_config.JobConfig(metadata={"job_name": name})
     if address is None:
         available = _usable_cpus()
         if cpus > available:

@@ -17,6 +17,7 @@ from neglora.record import trial_id
 from neglora.trial import Task
 from study.cluster.conductor import Conductor, MakeTask, Recorded
 from study.cluster.connection import Cluster, connected
+from study.cluster.metrics import metered
 from study.cluster.missing import missing
 from study.ledger import Ledger
 from study.progress import Progress
@@ -111,9 +112,18 @@ def run_study(
     progress.preparation(len(prerequisites), len(absent))
     cpus, gpus = space.resources.cpus, space.resources.gpus
     group = space.training.workers or 1
-    with connected(
-        options.address, cpus=cpus, gpus=gpus, workers=options.workers, group=group, verbose=options.verbose
-    ) as cluster:
+    with (
+        connected(
+            options.address,
+            cpus=cpus,
+            gpus=gpus,
+            workers=options.workers,
+            group=group,
+            verbose=options.verbose,
+            name=space.study,
+        ) as cluster,
+        metered(progress, space, ledger.records) as progress,
+    ):
         if cluster.dashboard:
             progress.say(f"Ray dashboard: {cluster.dashboard}")
         # Imported here, since connecting sets what Ray reads when it is imported.

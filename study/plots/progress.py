@@ -11,8 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from neglora.objectives import METRICS
-from study.aggregate import reference_point
-from study.pareto import front, hypervolume
+from study.pareto import front, hypervolume, reference_point
 from study.plots.style import layout, method_mark, plain
 from study.recommend import candidates
 
