@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 #: What a server says before it takes a body: no answer yet.
-_GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+_GO_ON = b"HTTP/1.1 100 "
 _ERROR = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{}</Code><Message>{}</Message></Error>"
 
 
@@ -180,7 +180,7 @@ class Line:
             while data := source.recv(65536):
                 if self.dead:
                     continue
-                passes = len(data) if data == _GO_ON else self._passes(way, len(data))
+                passes = len(data) if data.startswith(_GO_ON) else self._passes(way, len(data))
                 sink.sendall(data[:passes])
                 if passes < len(data):
                     _reset(source)
