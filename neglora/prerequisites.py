@@ -133,6 +133,13 @@ OnEpoch = Callable[[Epoch, int], None]
 #: Makes a prerequisite whose own prerequisites are there: `fit(prerequisite, store, partial, on_epoch)`, where
 #: `partial` is the folder of what is unfinished.
 Fit = Callable[["Prerequisite", ArtifactStore, Path, "OnEpoch | None"], Made]
+#: Where a training is kept while it is under way: `keeping(partial, key, seconds between two writes)`.
+Keeping = Callable[[Path, str, float], Checkpoint]
+
+
+def in_file(partial: Path, key: str, every: float) -> Checkpoint:
+    """A checkpoint in a file of the folder of what is unfinished."""
+    return Checkpoint(partial / TRAINING, key, every)
 
 
 def find(prerequisite: Prerequisite, store: ArtifactStore, dataset: ImageDataset) -> Artifact | None:
@@ -146,6 +153,7 @@ def ensure(
     dataset: ImageDataset,
     on_epoch: OnEpoch | None = None,
     fit: Fit | None = None,
+    keeping: Keeping = in_file,
 ) -> Artifact:
     """The artifact of a prerequisite, made now (with what it needs) if it is absent or damaged.
 
@@ -155,6 +163,7 @@ def ensure(
         dataset: the loaded dataset of its setting, on any device; training runs on this process's GPU if it has one.
         on_epoch: told about each epoch and their number, for progress.
         fit: makes what the recipe wants several workers for; None makes it in this process, whatever the recipe says.
+        keeping: where this one's training is kept; what it needs is kept in a file.
     """
 
     def make(partial: Path) -> Made:
@@ -162,7 +171,7 @@ def ensure(
             ensure(prerequisite.needs, store, dataset, fit=fit)
         if fit is not None and prerequisite.workers > 1:
             return fit(prerequisite, store, partial, on_epoch)
-        return make_here(prerequisite, store, dataset, partial, on_epoch)
+        return make_here(prerequisite, store, dataset, partial, on_epoch, keeping)
 
     return store.get_or_make(prerequisite.kind, prerequisite.determines(dataset.fingerprint), make)
 
@@ -173,18 +182,19 @@ def make_here(
     dataset: ImageDataset,
     partial: Path,
     on_epoch: OnEpoch | None = None,
+    keeping: Keeping = in_file,
 ) -> Made:
     """Make a prerequisite whose own prerequisites are there, in this process or as one of torch.distributed's workers.
 
     Args:
-        prerequisite, store, dataset, on_epoch: see `ensure`.
+        prerequisite, store, dataset, on_epoch, keeping: see `ensure`.
         partial: a folder for checkpoints of the training, made when the first one is written.
     """
     setting = prerequisite.setting
     use_threads(setting.threads)
     every = setting.recipe.checkpoint_minutes * 60
     key = artifact_key(prerequisite.kind, prerequisite.determines(dataset.fingerprint))
-    checkpoint = Checkpoint(partial / TRAINING, key, every)
+    checkpoint = keeping(partial, key, every)
     return MAKERS[prerequisite.kind](prerequisite, store, dataset.to(choose_device()), checkpoint, on_epoch)
 
 

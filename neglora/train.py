@@ -186,7 +186,7 @@ def _keep(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
     try:
         checkpoint.save(state)
     except OSError as error:
-        logger.warning("the training goes on, but could not be kept in %s: %s", checkpoint.path, error)
+        logger.warning("the training goes on, but could not be kept in %s: %s", checkpoint.title, error)
 
 
 def _restored(
