@@ -18,7 +18,7 @@ COMMANDS: dict[str, str] = {
     "report": "write the report of one or several studies",
     "unlearn": "run one configuration and print its metrics beside base and Retrain",
     "export": "write the model of a trial, checked against its record",
-    "check": "look for mistakes in a search space without running anything",
+    "check": "look for mistakes in a search space or a cluster file without running anything",
     "list": "list datasets, models, methods, targets, metrics and samplers",
 }
 
