@@ -14,11 +14,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from neglora.record import Record, RecordError
 from neglora.synced import sync_folder
 from study.durable import cut, save_new, write_all
-from study.lock import LockHeld, locked
+from study.lock import LockHeld, NoLocks, locked
 
 LEDGER = "ledger.jsonl"
 LOCK = "ledger.lock"
@@ -44,13 +45,38 @@ def read_ledger(path: Path) -> list[Record]:
         LedgerError: the file cannot be read, or a line is not a record of this project or of a newer schema.
     """
     file = path / LEDGER if path.is_dir() else path
-    return [line.record for line in _parse(_read(file), file)]
+    return [line.record for line in parse_lines(healed(_read(file)), file)]
+
+
+class LedgerWriter(Protocol):
+    """The one writer of a study's ledger, wherever that is: `Ledger` in a folder, `SegmentLedger` on a URI."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Every record that the ledger holds, in the order in which they were written."""
+        ...
+
+    def append(self, record: Record) -> None:
+        """Write one record and wait until it is safe.
+
+        Raises:
+            LedgerError: it is not written, or perhaps not, and this writer should stop.
+        """
+        ...
+
+    def set_failed_aside(self) -> list[Record]:
+        """Take the records of status `failed` out of the ledger, keep them elsewhere, and return them.
+
+        Raises:
+            LedgerError: the storage cannot be written; no record is lost.
+        """
+        ...
 
 
 class Ledger:
-    """The one writer of a study's ledger; `Ledger.open` makes it."""
+    """The one writer of a study's ledger in a folder; `Ledger.open` makes it."""
 
-    def __init__(self, file: Path, descriptor: int, lines: list[_Line]) -> None:
+    def __init__(self, file: Path, descriptor: int, lines: list[Line]) -> None:
         self._file = file
         self._descriptor = descriptor
         self._keep(lines)
@@ -73,13 +99,15 @@ class Ledger:
                     study_dir.mkdir(parents=True, exist_ok=True)
                     sync_folder(study_dir.parent)
                 stack.enter_context(locked(study_dir / LOCK))
-                lines = _parse(_read(file), file)
+                lines = parse_lines(healed(_read(file)), file)
                 ledger = cls(file, _open_healed(file, lines), lines)
             except LockHeld as error:
                 raise LedgerLocked(
                     f"{study_dir}: another neglora writes this study: {error}. Wait for it or stop it, then run the "
                     "same command again"
                 ) from error
+            except NoLocks as error:
+                raise LedgerError(f"{study_dir}: the study cannot be written here: {error.strerror}") from error
             except OSError as error:
                 raise _unwritable(study_dir, error) from error
             stack.callback(lambda: os.close(ledger._descriptor))
@@ -97,7 +125,7 @@ class Ledger:
             LedgerError: the trial already has a line of this fidelity, or the line could not be written; then the
                 ledger is as it was before.
         """
-        if _key(record) in self._keys:
+        if line_key(record) in self._keys:
             raise LedgerError(f"{self._file}: trial {record.trial} already has a line of fidelity {record.fidelity!r}")
         text = record.to_line().encode() + b"\n"
         try:
@@ -117,8 +145,8 @@ class Ledger:
                 f"and run the same command again; the {len(self._lines)} records before it are safe"
             ) from error
         self._acknowledged += len(text)
-        self._keys.add(_key(record))
-        self._lines.append(_Line(text, record))
+        self._keys.add(line_key(record))
+        self._lines.append(Line(text, record))
 
     def set_failed_aside(self) -> list[Record]:
         """Move the lines of status `failed` to a dated file beside the ledger, so that their trials run again.
@@ -137,10 +165,10 @@ class Ledger:
         kept = [line for line in self._lines if line.record.status != "failed"]
         fresh = self._file.with_name(LEDGER + ".new")
         try:
-            os.close(save_new(_unused(self._file), _content(failed)))
+            os.close(save_new(_unused(self._file), content_of(failed)))
             sync_folder(self._file.parent)
             fresh.unlink(missing_ok=True)
-            descriptor = save_new(fresh, _content(kept))
+            descriptor = save_new(fresh, content_of(kept))
             try:
                 os.replace(fresh, self._file)
             except OSError:
@@ -155,26 +183,26 @@ class Ledger:
             raise _unwritable(self._file.parent, error) from error
         return [line.record for line in failed]
 
-    def _keep(self, lines: list[_Line]) -> None:
+    def _keep(self, lines: list[Line]) -> None:
         self._lines = lines
-        self._keys = {_key(line.record) for line in lines}
+        self._keys = {line_key(line.record) for line in lines}
         #: Bytes that are known to be on the disk.
-        self._acknowledged = len(_content(lines))
+        self._acknowledged = len(content_of(lines))
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """A record and its bytes with the newline: a line that is kept stays as it was written."""
 
     text: bytes
     record: Record
 
 
-def _content(lines: list[_Line]) -> bytes:
+def content_of(lines: list[Line]) -> bytes:
     return b"".join(line.text for line in lines)
 
 
-def _key(record: Record) -> tuple[str, str]:
+def line_key(record: Record) -> tuple[str, str]:
     return record.trial, record.fidelity
 
 
@@ -187,24 +215,38 @@ def _read(file: Path) -> bytes:
         raise LedgerError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def _parse(content: bytes, file: Path) -> list[_Line]:
-    """Every line of a ledger, without a torn last one; a whole last line that lacks only its newline gets one."""
-    lines: list[_Line] = []
+def healed(content: bytes) -> bytes:
+    """A ledger's bytes without a torn last line; a whole last line that lacks only its newline gets one."""
+    whole, newline, last = content.rpartition(b"\n")
+    return content + b"\n" if _is_json(last) else whole + newline
+
+
+def parse_lines(content: bytes, where: object) -> list[Line]:
+    """Every line of a ledger's content.
+
+    Args:
+        content: whole lines.
+        where: it was read, for messages: a file, or an object's name.
+
+    Raises:
+        LedgerError: a line is torn, not a record of this project, of a newer schema, or the trial's second one.
+    """
+    lines: list[Line] = []
     places: dict[tuple[str, str], int] = {}
     *whole, last = content.split(b"\n")
-    if _is_json(last):
+    if last:
         whole.append(last)
     for place, text in enumerate(whole, 1):
         try:
             record = Record.from_line(text.decode())
         except (RecordError, UnicodeDecodeError) as error:
-            raise LedgerError(f"{file}:{place}: {error}") from error
-        first = places.setdefault(_key(record), place)
+            raise LedgerError(f"{where}:{place}: {error}") from error
+        first = places.setdefault(line_key(record), place)
         if first != place:
             raise LedgerError(
-                f"{file}:{place}: trial {record.trial} of fidelity {record.fidelity!r} stands on line {first} already"
+                f"{where}:{place}: trial {record.trial} of fidelity {record.fidelity!r} stands on line {first} already"
             )
-        lines.append(_Line(text + b"\n", record))
+        lines.append(Line(text + b"\n", record))
     return lines
 
 
@@ -212,17 +254,17 @@ def _is_json(text: bytes) -> bool:
     # No part of an object is an object: a torn record never passes.
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
-def _open_healed(file: Path, lines: list[_Line]) -> int:
+def _open_healed(file: Path, lines: list[Line]) -> int:
     """Open the ledger for appending, made to hold exactly `lines`, which its content begins with."""
     is_new = not file.exists()
     descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        expected = len(_content(lines))
+        expected = len(content_of(lines))
         if os.fstat(descriptor).st_size == expected - 1:
             write_all(descriptor, b"\n")
             os.fsync(descriptor)

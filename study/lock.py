@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import getpass
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from study.durable import write_all
+from study.holders import Holder, LockHeld, said
+
+__all__ = ["LockHeld", "holder", "locked"]
+
+#: What a file system answers that keeps no locks.
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
-class LockHeld(Exception):
-    """Another process (or another place in this one) holds the lock; the message names it."""
+class NoLocks(OSError):
+    """A file system that keeps no locks; the message says what to do."""
 
 
 @contextmanager
@@ -25,23 +29,41 @@ def locked(file: Path) -> Iterator[None]:
 
     Raises:
         LockHeld: somebody else holds it.
-        OSError: the file cannot be made or written, or its file system knows no locks.
+        NoLocks: the file's system knows no locks.
+        OSError: the file cannot be made or written.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise LockHeld(_holder(descriptor)) from error
+            raise LockHeld(said(os.pread(descriptor, 4096, 0))) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            raise NoLocks(
+                error.errno,
+                f"its file system keeps no locks (flock: {error.strerror}), and without one two runs could write one "
+                "study. Mount it with locks (NFS: version 4; Lustre: the option flock), give another folder with "
+                "--storage, or a URI such as s3://BUCKET/runs",
+            ) from error
         os.ftruncate(descriptor, 0)
-        write_all(descriptor, json.dumps(_myself()).encode())
+        mine = Holder.mine()
+        write_all(
+            descriptor,
+            json.dumps({"host": mine.host, "pid": mine.pid, "user": mine.user, "since": mine.since}).encode(),
+        )
         yield
     finally:
         os.close(descriptor)
 
 
 def holder(file: Path) -> str | None:
-    """Who holds the lock, in words; None where nobody does."""
+    """Who holds the lock, in words; None where nobody does, or could: on a file system without locks.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -50,24 +72,10 @@ def holder(file: Path) -> str | None:
         # A shared lock, for a moment: refused only while somebody holds the other kind.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(descriptor)
+        return said(os.pread(descriptor, 4096, 0))
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     finally:
         os.close(descriptor)
     return None
-
-
-def _myself() -> dict[str, str | int]:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # A container may run under a number without a name.
-        user = str(os.getuid())
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"host": socket.gethostname(), "pid": os.getpid(), "user": user, "since": since}
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        held = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {held['pid']} of {held['user']} on {held['host']}, since {held['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "a process that has just started"
