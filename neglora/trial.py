@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,8 @@ class Session:
             if found is None:
                 return None
             model, masks = load_model(found, wanted.setting, dataset)
+            # The model has the weights: a second copy of them would stay in memory.
+            found = replace(found, tensors={})
             self._models[key] = Kept(found, model, masks, self._findings.setdefault(key, Findings()))
             if len(self._models) > KEPT_MODELS:
                 self._models.popitem(last=False)

@@ -19,8 +19,7 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
-#: Characters of a task's name in the dashboard.
-LONGEST_NAME = 160
+from study.cluster.titles import title
 
 
 class ActorManager(RayActorManager):
@@ -32,7 +31,7 @@ class ActorManager(RayActorManager):
 
     def add_actor(self, cls: Any, kwargs: dict[str, Any], resource_request: Any, **callbacks: Any) -> TrackedActor:
         actor = super().add_actor(cls, kwargs, resource_request, **callbacks)
-        self._names[actor] = title(kwargs["config"]["task"])
+        self._names[actor] = _title_of(kwargs["config"])
         return actor
 
     def remove_actor(self, tracked_actor: TrackedActor, *args: Any, **kwargs: Any) -> bool:
@@ -51,7 +50,7 @@ class ActorManager(RayActorManager):
         tracked = tracked_actor_task._tracked_actor
         actor, _ = self._live_actors_to_ray_actors_resources[tracked]
         if method_name == "reset":
-            self._names[tracked] = title(args[0]["task"])
+            self._names[tracked] = _title_of(args[0])
         method = getattr(actor, method_name)
         if method_name == "train":
             method = method.options(name=self._names[tracked])
@@ -75,14 +74,8 @@ def as_loss(error: Exception) -> Exception:
     return error
 
 
-def title(task: Mapping[str, Any]) -> str:
-    """What a trial is called in the dashboard: its id, which begins with its cell, and its configuration."""
-    params = " ".join(f"{name}={_short(value)}" for name, value in task["params"].items())
-    return f"{task['trial']} {params}".strip()[:LONGEST_NAME]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _title_of(config: Mapping[str, Any]) -> str:
+    return title(config["task"]["trial"], config["task"]["params"])
 
 
 @contextmanager

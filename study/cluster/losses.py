@@ -48,7 +48,7 @@ def loss_of(text: str) -> Loss:
     if "low on memory" in text or "exceeded threshold of" in text:
         return Loss(_for_memory(text))
     if "its node has died" in text or "node was terminated" in text or "NodeDied" in text:
-        return Loss(f"its machine{place} was lost")
+        return Loss(f"its machine {where['ip']} was lost" if where else "its machine was lost")
     if "Traceback" in text or "error raised in its creation task" in text:
         raised = _RAISED.findall(text)
         if raised:

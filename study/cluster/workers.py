@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError
 from neglora.setting import Setting
 from neglora.storage import is_uri
 from neglora.trial import Session, Task, run_trial
+from study.cluster.titles import configuration
 from study.cluster.worker_log import log_here, show_title
 from study.progress import outcome
 
@@ -81,7 +82,7 @@ class TrialWorker(tune.Trainable):
             return {LINE: None, ADAPTERS: Parcel({}), UNABLE: reason, "done": True}
         files: dict[str, bytes] | None = {} if is_uri(self.storage) else None
         with show_title(self.task.trial):
-            logger.info("trial %s starts: %s", self.task.trial, self.task.params)
+            logger.info("trial %s starts: %s", self.task.trial, configuration(self.task.params))
             started = time.perf_counter()
             record = run_trial(session_of(self.storage), self.task, files)
             seconds = time.perf_counter() - started

@@ -8,7 +8,9 @@ from typing import Any
 from neglora.record import Record, cell_id, trial_id
 from neglora.setting import Setting
 from neglora.trial import Task
-from study.cluster.conductor import Conductor
+from study.cluster.conductor import UNABLE_NODES, Conductor
+from study.cluster.failures import ClusterError
+from study.cluster.losses import Loss
 from study.dimensions import Choice, Dimension
 from study.ledger import Ledger, LedgerError
 from study.progress import StudyProgress
@@ -47,7 +49,9 @@ class Listener:
             self.records.append(record)
 
 
-def conduct(ledger: Ledger, cells: list[SmallCell], limit: int | None = None) -> tuple[Conductor, Listener]:
+def conduct(
+    ledger: Ledger, cells: list[SmallCell], limit: int | None = None, **options: Any
+) -> tuple[Conductor, Listener]:
     searches = []
     for cell in cells:
         search = CellSearch(cell, sampler="tpe", objectives=("ua",), constraints={}, seed=0, batch=2)
@@ -65,7 +69,7 @@ def conduct(ledger: Ledger, cells: list[SmallCell], limit: int | None = None) ->
             sampler=suggestion.system_attrs,
         )
 
-    return Conductor(searches, ledger, make, listener, limit), listener
+    return Conductor(searches, ledger, make, listener, limit, **options), listener
 
 
 def finished(task: Task) -> Record:
@@ -166,4 +170,80 @@ def test_a_ledger_that_cannot_be_written_stops_the_study(tmp_path, monkeypatch):
         monkeypatch.setattr(ledger, "append", refuse)
         conductor.complete(finished(task))
         assert str(conductor.fatal) == "no space left"
+        assert conductor.next() is None
+
+
+KILLED, LEFT = Loss("its process was killed"), Loss("it left", counts=False)
+
+
+def test_a_trial_that_lost_its_worker_is_next_until_its_retries_are_spent(tmp_path):
+    with Ledger.open(tmp_path) as ledger:
+        conductor, listener = conduct(ledger, CELLS, retries=2)
+        task = conductor.next()
+        for _ in range(2):
+            conductor.started(task.trial)
+            conductor.lost(task.trial, KILLED)
+            assert conductor.next() == task
+        conductor.lost(task.trial, LEFT)
+        assert conductor.next() == task, "what does not count is run again in any case"
+        assert not ledger.records
+        assert listener.said == [f"{task.trial} lost its worker and is run again: its process was killed"] * 2
+        conductor.lost(task.trial, KILLED)
+        [record] = ledger.records
+        assert (record.status, record.reason) == ("failed", "the worker was lost 3 times: its process was killed")
+        conductor.lost(task.trial, KILLED)
+        assert conductor.next().trial != task.trial
+        assert len(ledger.records) == 1
+
+
+def test_a_study_is_not_finished_while_a_trial_may_come_back(tmp_path):
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, [SmallCell("neggrad", trials=1)], limit=1, retries=1)
+        task = conductor.next()
+        assert conductor.next() is None
+        assert not conductor.finished
+        conductor.lost(task.trial, KILLED)
+        assert conductor.next() == task, "the limit counts it already"
+        conductor.complete(finished(task))
+        assert conductor.next() is None
+        assert conductor.finished
+
+
+def test_an_attempt_that_was_given_up_for_lost_ends_the_trial_once(tmp_path):
+    kept = []
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, CELLS, retries=2, keep=kept.append)
+        task = conductor.next()
+        conductor.lost(task.trial, KILLED)
+        assert conductor.complete(finished(task), {"first": b"1"}), "it was not dead: its record is as good as any"
+        assert conductor.next().trial != task.trial, "nobody needs another attempt"
+        assert not conductor.complete(finished(task), {"second": b"2"})
+        conductor.lost(task.trial, KILLED)
+        conductor.started(task.trial)
+        assert len(ledger.records) == 1
+        assert kept == [{"first": b"1"}]
+        assert conductor.state().cells[0].running == 0
+
+
+def test_handed_out_and_not_started_is_pending(tmp_path):
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, CELLS, retries=1)
+        tasks = [conductor.next() for _ in range(3)]
+        conductor.started(tasks[0].trial)
+        assert conductor.state().pending == 2
+        conductor.lost(tasks[0].trial, KILLED)
+        assert conductor.state().pending == 3
+        for task in tasks:
+            conductor.complete(finished(task))
+        assert conductor.state().pending == 0
+
+
+def test_a_study_stops_when_nodes_cannot_work(tmp_path):
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, CELLS, retries=2)
+        for _ in range(UNABLE_NODES):
+            assert conductor.fatal is None
+            conductor.unable(conductor.next().trial, "no storage on 10.0.0.7")
+        assert [record.reason for record in ledger.records] == ["no storage on 10.0.0.7"] * UNABLE_NODES
+        assert isinstance(conductor.fatal, ClusterError)
         assert conductor.next() is None
