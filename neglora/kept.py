@@ -67,15 +67,6 @@ def keep_adapters(study_dir: Path, files: Mapping[str, bytes]) -> None:
             logger.warning("the adapter %s could not be kept in %s: %s", name, study_dir / ADAPTERS, error)
 
 
-def keep_adapter(adapter: Adapter, file: Path) -> None:
-    """Write an adapter so that its file is whole or absent.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    _write(file, adapter_bytes(adapter))
-
-
 def _write(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")

@@ -3,12 +3,21 @@
 import copy
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import safetensors
 import torch
 
-from neglora.kept import ADAPTERS, adapter_file, keep_adapter, kept_adapter, trial_of
+from neglora.kept import (
+    ADAPTERS,
+    adapter_bytes,
+    adapter_file,
+    adapter_name,
+    keep_adapters,
+    kept_adapter,
+    trial_of,
+)
 from neglora.lora import adapter_of, attach, inject, merge
 from neglora.models import build_model, match_targets
 
@@ -33,7 +42,7 @@ def adapter(model):
 
 def test_a_kept_adapter_comes_back_as_it_was(adapter, tmp_path):
     file = adapter_file(tmp_path, TRIAL, 3, 0)
-    keep_adapter(adapter, file)
+    keep_adapters(tmp_path, {file.name: adapter_bytes(adapter)})
     found = kept_adapter(file)
     assert (found.layers, found.rank, found.alpha, found.dropout) == (adapter.layers, 3, 6.5, 0.25)
     assert found.tensors.keys() == adapter.tensors.keys()
@@ -84,7 +93,7 @@ def test_there_is_none(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "other", "header"])
 def test_a_damaged_one_is_as_none_and_logged(adapter, tmp_path, damage, caplog):
     file = adapter_file(tmp_path, TRIAL, 3, 0)
-    keep_adapter(adapter, file)
+    keep_adapters(tmp_path, {file.name: adapter_bytes(adapter)})
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "other":
@@ -97,7 +106,17 @@ def test_a_damaged_one_is_as_none_and_logged(adapter, tmp_path, damage, caplog):
     assert file.name in caplog.text
 
 
-def test_a_folder_that_cannot_be_written_leaves_nothing(adapter, tmp_path):
-    (tmp_path / ADAPTERS).write_text("a file where the folder should be")
-    with pytest.raises(OSError):
-        keep_adapter(adapter, adapter_file(tmp_path, TRIAL, 3, 0))
+def test_files_of_adapters_are_written_by_name_and_nowhere_else(adapter, tmp_path, caplog):
+    data, name = adapter_bytes(adapter), adapter_name(TRIAL, 3, 0)
+    keep_adapters(tmp_path, {name: b"of an attempt that was lost"})
+    keep_adapters(tmp_path, {name: data, f"../{name}": data, "elsewhere": data})
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()] == [Path(ADAPTERS) / name]
+    kept = kept_adapter(adapter_file(tmp_path, TRIAL, 3, 0))
+    assert all(torch.equal(tensor, adapter.tensors[key]) for key, tensor in kept.tensors.items())
+    assert caplog.text.count("is no name of an adapter's file") == 2
+
+
+def test_adapters_that_cannot_be_written_are_logged(adapter, tmp_path, caplog):
+    (tmp_path / ADAPTERS).write_text("in the way")
+    keep_adapters(tmp_path, {adapter_name(TRIAL, 3, 0): adapter_bytes(adapter)})
+    assert "could not be kept" in caplog.text
