@@ -8,80 +8,63 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
-class Host:
-    """A network namespace with a loopback and one link to the switch; files are those of this machine.
-
-    Attributes:
-        name: of the namespace.
-        address: on the switch's network, such as 10.77.0.1.
-        link: of this host at the switch, which `Network.cut` takes down.
-    """
-
-    name: str
-    address: str
-    link: str
-
-    def command(self, *command: str | Path) -> list[str]:
-        """The command line that runs `command` in this host."""
-        return ["ip", "netns", "exec", self.name, *map(str, command)]
-
-    def run(self, *command: str | Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run `command` to its end, its output captured as text; options are those of `subprocess.run`."""
-        return subprocess.run(self.command(*command), capture_output=True, text=True, timeout=timeout, **options)
-
-    def start(
-        self, *command: str | Path, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start `command` in a session of its own; what it prints is appended to `log`."""
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                self.command(*command), env=env, cwd=cwd, stdout=output, stderr=output, start_new_session=True
-            )
-
-    def processes(self) -> list[int]:
-        """The ids of all processes that run in this host now."""
-        return [int(line) for line in _ip("netns", "pids", self.name).split()]
-
-    def stop(self, seconds: float = 10) -> None:
-        """End whatever runs in this host: asked first, and killed after so many seconds."""
-        _signal(self.processes(), signal.SIGTERM)
-        deadline = time.monotonic() + seconds
-        while self.processes() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        while left := self.processes():
-            _signal(left, signal.SIGKILL)
-            time.sleep(0.1)
-
-
-@dataclass(frozen=True)
 class Network:
-    """Hosts that reach one another through a switch.
+    """Hosts, numbered from 0, that reach one another through a switch; files and processes are those of this machine.
 
     Attributes:
         switch: the namespace of the switch.
-        hosts: in the order of their addresses.
+        names: the namespaces of the hosts.
     """
 
     switch: str
-    hosts: tuple[Host, ...]
+    names: tuple[str, ...]
 
-    def cut(self, host: Host) -> None:
+    def address(self, host: int) -> str:
+        """On the switch's network, such as 10.77.0.1."""
+        return f"10.77.0.{host + 1}"
+
+    def command(self, host: int, command: Sequence[str]) -> list[str]:
+        """The command line that runs `command` in the host."""
+        return ["ip", "netns", "exec", self.names[host], *command]
+
+    def run(self, host: int, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        """`subprocess.run` in the host."""
+        return subprocess.run(self.command(host, command), **options)
+
+    def popen(self, host: int, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """`subprocess.Popen` in the host."""
+        return subprocess.Popen(self.command(host, command), **options)
+
+    def pids(self, host: int) -> list[int]:
+        """The ids of all processes that run in the host now."""
+        return [int(line) for line in _ip("netns", "pids", self.names[host]).split()]
+
+    def stop(self, host: int, seconds: float = 10) -> None:
+        """End whatever runs in the host: asked first, and killed after so many seconds."""
+        _signal(self.pids(host), signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while self.pids(host) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        while left := self.pids(host):
+            _signal(left, signal.SIGKILL)
+            time.sleep(0.1)
+
+    def cut(self, host: int) -> None:
         """Take the host's link down: packets are lost in silence, no connection is told. Loopback keeps working."""
-        _ip("-n", self.switch, "link", "set", host.link, "down")
+        _ip("-n", self.switch, "link", "set", _link(host), "down")
 
-    def restore(self, host: Host) -> None:
+    def restore(self, host: int) -> None:
         """Plug the host in again."""
-        _ip("-n", self.switch, "link", "set", host.link, "up")
+        _ip("-n", self.switch, "link", "set", _link(host), "up")
 
 
 @contextmanager
@@ -92,30 +75,30 @@ def hosts(count: int) -> Iterator[Network]:
         RuntimeError: namespaces cannot be made here; `why_not` says so beforehand.
     """
     stem = f"neglora{os.getpid()}-{next(_numbers)}"
-    switch = f"{stem}-switch"
-    made = tuple(Host(f"{stem}-{n}", f"10.77.0.{n}", f"v{n}") for n in range(1, count + 1))
+    network = Network(f"{stem}-switch", tuple(f"{stem}-{host}" for host in range(count)))
+    made = []
     try:
-        for name in (switch, *(host.name for host in made)):
+        for name in (network.switch, *network.names):
             _ip("netns", "add", name)
+            made.append(name)
             _ip("-n", name, "link", "set", "lo", "up")
-        _ip("-n", switch, "link", "add", "br0", "type", "bridge")
-        _ip("-n", switch, "link", "set", "br0", "up")
-        for host in made:
-            _ip("-n", switch, "link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.name)
-            _ip("-n", switch, "link", "set", host.link, "master", "br0", "up")
-            _ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
-            _ip("-n", host.name, "link", "set", "eth0", "up")
-            # Ray finds its own address through the default route.
-            _ip("-n", host.name, "route", "add", "default", "dev", "eth0")
-        yield Network(switch, made)
+        _ip("-n", network.switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", network.switch, "link", "set", "br0", "up")
+        for host, name in enumerate(network.names):
+            link, switch = _link(host), network.switch
+            _ip("-n", switch, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("-n", switch, "link", "set", link, "master", "br0", "up")
+            _ip("-n", name, "addr", "add", f"{network.address(host)}/24", "dev", "eth0")
+            _ip("-n", name, "link", "set", "eth0", "up")
+            # Programs that ask for their own address look at the default route.
+            _ip("-n", name, "route", "add", "default", "dev", "eth0")
+        yield network
     finally:
-        existing = {line.split()[0] for line in _ip("netns", "list").splitlines() if line.strip()}
-        for host in made:
-            if host.name in existing:
-                host.stop()
-                _ip("netns", "delete", host.name)
-        if switch in existing:
-            _ip("netns", "delete", switch)
+        for host, name in enumerate(network.names):
+            if name in made:
+                network.stop(host)
+        for name in made:
+            _ip("netns", "delete", name)
 
 
 def why_not() -> str | None:
@@ -129,6 +112,10 @@ def why_not() -> str | None:
         return f"network namespaces cannot be made here: {error}"
     _ip("netns", "delete", probe)
     return None
+
+
+def _link(host: int) -> str:
+    return f"v{host}"
 
 
 def _ip(*arguments: str) -> str:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.namespaces import Host, hosts, why_not
+from tests.namespaces import Network, hosts, why_not
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 7007), timeout=2).close()"
 LISTEN = (
@@ -16,29 +16,26 @@ LISTEN = (
 )
 
 
-def reaches(host: Host, other: Host) -> bool:
-    return host.run(sys.executable, "-c", CONNECT, other.address).returncode == 0
+def reaches(network: Network, host: int, other: int) -> bool:
+    command = [sys.executable, "-c", CONNECT, network.address(other)]
+    return network.run(host, command, capture_output=True).returncode == 0
 
 
-def test_a_cut_host_is_out_of_reach_until_it_is_restored_and_nothing_is_left(tmp_path):
+def test_a_cut_host_is_out_of_reach_until_it_is_restored_and_nothing_is_left():
     if reason := why_not():
         pytest.skip(reason)
-    log = tmp_path / "listener"
     with hosts(2) as network:
-        first, second = network.hosts
-        listener = subprocess.Popen(
-            first.command(sys.executable, "-c", LISTEN, first.address), stdout=subprocess.PIPE, text=True
-        )
-        assert listener.stdout is not None
+        command = [sys.executable, "-c", LISTEN, network.address(0)]
+        listener = network.popen(0, command, stdout=subprocess.PIPE, text=True)
         assert listener.stdout.readline() == "up\n"
-        assert reaches(second, first)
-        network.cut(second)
-        assert not reaches(second, first)
-        assert reaches(first, first)
-        network.restore(second)
-        assert any(reaches(second, first) for _ in range(10))
-        sleeper = second.start("sleep", "600", log=log)
+        assert reaches(network, 1, 0)
+        network.cut(1)
+        assert not reaches(network, 1, 0)
+        assert reaches(network, 0, 0)
+        network.restore(1)
+        assert any(reaches(network, 1, 0) for _ in range(10))
+        sleeper = network.popen(1, ["sleep", "600"], start_new_session=True)
     assert listener.wait(timeout=10) != 0
     assert sleeper.wait(timeout=10) != 0
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    assert not {network.switch, first.name, second.name} & set(listed.split())
+    assert not {network.switch, *network.names} & set(listed.split())
