@@ -7,58 +7,28 @@ What a maker keeps of unfinished work lies in `.KIND-HASH.partial/` until the ar
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import Tensor
 
+from neglora.artifact import FACTS, WEIGHTS, Artifact, ArtifactError, Packed, artifact_key
 from neglora.exclusive import exclusive
 from neglora.synced import sync_folder, write_synced
 
+__all__ = ["FACTS", "WEIGHTS", "Artifact", "ArtifactError", "ArtifactStore", "Made", "Make", "artifact_key"]
+
 logger = logging.getLogger(__name__)
-
-WEIGHTS = "weights.safetensors"
-FACTS = "artifact.json"
-
-
-class ArtifactError(RuntimeError):
-    """The store cannot be written, or holds something that is not an artifact."""
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact.
-
-    Attributes:
-        key: `KIND-HASH`, its folder's name.
-        tensors: what `weights.safetensors` holds, on the CPU.
-        facts: what was measured while it was made: training curve, seconds, hardware, accuracy.
-    """
-
-    key: str
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
-
 
 #: What an artifact is made of: its tensors and facts.
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 #: Makes it. The folder, which the maker creates if it wants it, survives a kill; the next maker finds it again.
 Make = Callable[[Path], Made]
-
-
-def artifact_key(kind: str, determines: Mapping[str, Any]) -> str:
-    """`KIND-HASH` from everything that determines an artifact; `determines` is plain JSON data."""
-    text = json.dumps(determines, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
 class ArtifactStore:
@@ -68,8 +38,16 @@ class ArtifactStore:
         root: the folder; made if it is missing.
     """
 
+    #: How to mend a root that cannot be written.
+    elsewhere = "give another --storage"
+
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def title(self) -> str:
+        """Where artifacts are looked for, as people call it."""
+        return str(self.root)
 
     def get(self, kind: str, determines: Mapping[str, Any]) -> Artifact | None:
         """The artifact if it is there and whole; None if it is absent or damaged."""
@@ -78,8 +56,8 @@ class ArtifactStore:
         if not folder.is_dir():
             return None
         try:
-            return _read(folder)
-        except (OSError, ValueError, KeyError, TypeError, ArtifactError) as error:
+            return Packed.read(folder).open()
+        except (OSError, ArtifactError) as error:
             logger.warning("artifact %s is damaged and will be made again: %s", key, error)
             return None
 
@@ -101,17 +79,18 @@ class ArtifactStore:
             return found
         key = artifact_key(kind, determines)
         with self._lock(key):
-            found = self.get(kind, determines)
-            if found:
-                return found
-            # What a maker that was killed left behind; nobody else makes this one now.
-            for leftover in self.root.glob(f".{key}-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            partial = self.root / f".{key}.partial"
-            tensors, facts = make(partial)
-            self._write(key, kind, determines, tensors, facts)
-            shutil.rmtree(partial, ignore_errors=True)
-            return _read(self.root / key)
+            return self.get(kind, determines) or self._make(key, kind, determines, make)
+
+    def _make(self, key: str, kind: str, determines: Mapping[str, Any], make: Make) -> Artifact:
+        """Make it, with the lock held."""
+        # What a maker that was killed left behind; nobody else makes this one now.
+        for leftover in self.root.glob(f".{key}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial = self.root / f".{key}.partial"
+        tensors, facts = make(partial)
+        self._write(Packed.of(kind, determines, tensors, facts))
+        shutil.rmtree(partial, ignore_errors=True)
+        return Packed.read(self.root / key).open()
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
@@ -119,32 +98,18 @@ class ArtifactStore:
             try:
                 held.enter_context(exclusive(self.root / ".locks" / f"{key}.lock"))
             except OSError as error:
-                raise ArtifactError(f"cannot write to {self.root}: {error.strerror}; give another --storage") from error
+                raise ArtifactError(f"cannot write to {self.root}: {error.strerror}; {self.elsewhere}") from error
             yield
 
-    def _write(
-        self,
-        key: str,
-        kind: str,
-        determines: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-        facts: Mapping[str, Any],
-    ) -> None:
+    def _write(self, packed: Packed) -> None:
+        """Put both files in their place at once, instead of what may be there."""
+        key = packed.key
+        folder: Path | None = None
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self.root))
-        except OSError as error:
-            raise ArtifactError(f"cannot write to {self.root}: {error.strerror}") from error
-        try:
-            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            data = safetensors.torch.save(contiguous)
-            description = {
-                "kind": kind,
-                "determines": dict(determines),
-                "facts": dict(facts),
-                "sha256": hashlib.sha256(data).hexdigest(),
-            }
-            write_synced(folder / WEIGHTS, data)
-            write_synced(folder / FACTS, json.dumps(description, indent=1, allow_nan=False).encode())
+            write_synced(folder / WEIGHTS, packed.weights)
+            write_synced(folder / FACTS, packed.description)
             folder.chmod(0o755)
             place = self.root / key
             if place.exists():
@@ -154,15 +119,5 @@ class ArtifactStore:
         except OSError as error:
             raise ArtifactError(f"cannot write artifact {key} to {self.root}: {error.strerror}") from error
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read(folder: Path) -> Artifact:
-    description = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    data = (folder / WEIGHTS).read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != description["sha256"]:
-        raise ArtifactError(f"{WEIGHTS} has checksum {digest[:12]}, expected {str(description['sha256'])[:12]}")
-    if not isinstance(description["facts"], dict):
-        raise ArtifactError(f"{FACTS} holds no facts")
-    return Artifact(folder.name, safetensors.torch.load(data), description["facts"])
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)

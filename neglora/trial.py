@@ -146,7 +146,7 @@ class Session:
         """
         kept = self.find(wanted)
         if kept is None:
-            raise LookupError(f"the artifact of '{wanted.title}' is missing from {self.store.root}")
+            raise LookupError(f"the artifact of '{wanted.title}' is missing from {self.store.title}")
         return kept
 
     def outputs(self, kept: Kept, setting: Setting) -> DatasetOutputs:
