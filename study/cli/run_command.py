@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
             console.print(f"{len(failed)} failed trials will run again")
         console.print(_headline(space), highlight=False)
         progress = choose_progress(console)
-        options = RunOptions(storage, arguments.address, arguments.workers, arguments.verbose)
+        options = RunOptions(str(storage), arguments.address, arguments.workers, arguments.verbose)
         try:
             run_study(space, ledger, options, progress, Tidying(study_dir, space.resolved()))
         except KeyboardInterrupt:

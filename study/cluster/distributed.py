@@ -1,37 +1,34 @@
 """One training on several workers of the cluster, by Ray Train: data-parallel, every worker on its share of each batch.
 
-The workers and the process that starts them meet in the folder of what is unfinished, on the storage that all nodes
-share: checkpoints, from which a group that lost a worker goes on, and at the end the weights, written by the first of
-them.
+All is passed to the process that starts them through a queue: epochs, and at the end the weights. In a folder that all
+nodes see, checkpoints are written by the first worker; on a URI they go through the queue too, and the process that
+starts a group reads the last one for all of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
-import shutil
+import tempfile
 import threading
-import uuid
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import safetensors.torch
-import torch
 from ray import train
 from ray.train.torch import TorchTrainer, get_device
 from ray.util.queue import Empty, Queue
 
-from neglora.artifacts import ArtifactError, ArtifactStore, Made
-from neglora.prerequisites import Fit, OnEpoch, Prerequisite, make_here
-from neglora.synced import replace_synced
+from neglora.artifacts import ArtifactStore, Made
+from neglora.checkpoint import Checkpoint
+from neglora.mirrored import MirroredStore, open_artifacts
+from neglora.prerequisites import Fit, Keeping, OnEpoch, Prerequisite, in_file, make_here
 from neglora.train import Epoch, TrainingDiverged
-from study.cluster.failures import PreparationError
-
-logger = logging.getLogger(__name__)
+from study.cluster.failures import WorkersLost
+from study.cluster.making import Bytes, Dropped, Event, Kept, Tell, ToldCheckpoint, as_array, checkpoint_name
 
 #: Read by Ray Train in the process that starts a training.
 SETTINGS = {
@@ -43,127 +40,221 @@ SETTINGS = {
     # A worker on a machine that is reclaimed is lost as any other; checkpoints are written all the time.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
-#: Ray Train's own files, in the folder of what is unfinished.
-SCRATCH = "ray-train"
-#: Seconds between two looks for a finished epoch.
+#: Seconds between two looks for what workers told.
 PATIENCE = 0.2
 
 
-def group_fit(*, cpus: float, gpus: float, retries: int) -> Fit:
+@dataclass(frozen=True, repr=False)
+class Done:
+    """What the first worker made: weights as safetensors, and facts."""
+
+    weights: Bytes
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """All workers ended so together. As an error it would be tried again, and diverge again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """What every worker is given.
+
+    Attributes:
+        wanted: the prerequisite as plain data.
+        storage: a folder or a URI.
+        partial: the folder of what is unfinished, where the storage is a folder.
+        checkpoint: where the storage is a URI, what was read there; None where nothing was.
+        events: where it is told what happens.
+    """
+
+    wanted: dict[str, Any]
+    storage: str
+    partial: str
+    checkpoint: Any
+    events: Queue
+
+
+def group_fit(*, cpus: float, gpus: float, storage: str, tell: Tell) -> Fit:
     """What makes a prerequisite on as many workers as its recipe says.
 
     Args:
         cpus, gpus: of each worker.
-        retries: how often a group that lost a worker is started again.
+        storage: a folder that all nodes see, or a URI.
+        tell: told about checkpoints.
     """
 
     def fit(wanted: Prerequisite, store: ArtifactStore, partial: Path, on_epoch: OnEpoch | None) -> Made:
-        return _fit(wanted, store, partial.absolute(), on_epoch, cpus, gpus, retries)
+        return _fit(wanted, store, storage, partial.absolute(), Listener(on_epoch, tell), cpus, gpus)
 
     return fit
+
+
+class Listener:
+    """Passes on what workers put into their queue, until they are done."""
+
+    def __init__(self, on_epoch: OnEpoch | None, tell: Tell) -> None:
+        self.end: Done | Diverged | None = None
+        self._on_epoch, self._tell = on_epoch, tell
+        self._over = threading.Event()
+
+    def start(self, events: Queue) -> Callable[[], None]:
+        """Begin; call what it returns to end, when all that was told is passed on."""
+        thread = threading.Thread(target=self._listen, args=(events,), daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            self._over.set()
+            thread.join()
+
+        return stop
+
+    def _listen(self, events: Queue) -> None:
+        while True:
+            last = self._over.is_set()
+            with suppress(Empty):
+                while True:
+                    self._pass_on(events.get(timeout=None if last else PATIENCE, block=not last))
+            if last:
+                return
+
+    def _pass_on(self, told: Any) -> None:
+        if isinstance(told, Done | Diverged):
+            self.end = told
+        elif isinstance(told, Event):
+            self._tell(told)
+        elif self._on_epoch:
+            epoch, epochs = told
+            self._on_epoch(Epoch(**epoch), epochs)
 
 
 def _fit(
     wanted: Prerequisite,
     store: ArtifactStore,
+    storage: str,
     partial: Path,
-    on_epoch: OnEpoch | None,
+    listener: Listener,
     cpus: float,
     gpus: float,
-    retries: int,
 ) -> Made:
     """
     Raises:
         TrainingDiverged: as in one process.
-        PreparationError: a worker failed, and again at every retry.
+        WorkersLost: a worker was lost, or failed.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    partial.mkdir(parents=True, exist_ok=True)
-    # A name that was never looked up: network file systems remember what was absent.
-    outcome = partial / f"made-{uuid.uuid4().hex}"
     events = Queue(actor_options={"num_cpus": 0})
-    plan = {"wanted": asdict(wanted), "store": str(store.root.absolute()), "outcome": str(outcome), "events": events}
+    plan = Plan(asdict(wanted), storage, str(partial), _interrupted(store, partial), events)
     asked = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config=plan,
-        scaling_config=train.ScalingConfig(num_workers=wanted.workers, use_gpu=gpus > 0, resources_per_worker=asked),
-        run_config=train.RunConfig(
-            name=SCRATCH, storage_path=str(partial), failure_config=train.FailureConfig(max_failures=retries)
-        ),
-    )
-    done = threading.Event()
-    telling = threading.Thread(target=_tell, args=(events, done, on_epoch), daemon=True)
-    telling.start()
+    stop = listener.start(events)
     try:
-        trainer.fit()
+        # Ray Train's own files: its controller runs on this node, and workers that report nothing never look at them.
+        with tempfile.TemporaryDirectory(prefix="neglora-train-") as scratch:
+            TorchTrainer(
+                _work,
+                train_loop_config={"plan": plan},
+                scaling_config=train.ScalingConfig(
+                    num_workers=wanted.workers, use_gpu=gpus > 0, resources_per_worker=asked
+                ),
+                # The driver counts retries, and tells of them.
+                run_config=train.RunConfig(
+                    name="group", storage_path=scratch, failure_config=train.FailureConfig(max_failures=0)
+                ),
+            ).fit()
     except train.TrainingFailedError as error:
-        raise PreparationError(reason(error)) from error
+        raise WorkersLost(reason(error)) from error
     finally:
-        done.set()
-        telling.join()
+        stop()
         events.shutdown(force=True)
-        shutil.rmtree(partial / SCRATCH, ignore_errors=True)
-    return read_outcome(outcome)
+    return made_of(listener.end)
 
 
-def _work(plan: dict[str, Any]) -> None:
-    """In every worker: the whole making, with torch.distributed set up; the first one writes what came out."""
+def _interrupted(store: ArtifactStore, partial: Path) -> Any:
+    """What a group on a URI goes on from: read once, so that all workers have the same, though the driver writes on."""
+    if not isinstance(store, MirroredStore):
+        return None
+    key = partial.name.removeprefix(".").removesuffix(".partial")
+    name = checkpoint_name(key)
+    return ray.put(as_array(store.storage.read(name))) if store.storage.exists(name) else None
+
+
+def _work(config: dict[str, Any]) -> None:
+    """In every worker: the whole making, with torch.distributed set up; the first one passes on what came out."""
+    import torch
+
+    plan: Plan = config["plan"]
     if torch.cuda.is_available():
         torch.cuda.set_device(get_device())
-    wanted = Prerequisite.of(plan["wanted"])
-    outcome, events = Path(plan["outcome"]), plan["events"]
+    wanted = Prerequisite.of(plan.wanted)
     first = train.get_context().get_world_rank() == 0
-    on_epoch: OnEpoch = lambda epoch, epochs: events.put((asdict(epoch), epochs))  # noqa: E731
-    store = ArtifactStore(Path(plan["store"]))
+    on_epoch: OnEpoch = lambda epoch, epochs: plan.events.put((asdict(epoch), epochs))  # noqa: E731
+    store = open_artifacts(plan.storage, commits=False)
     try:
         dataset = wanted.setting.load_dataset()
-        tensors, facts = make_here(wanted, store, dataset, outcome.parent, on_epoch if first else None)
+        keeping = keeping_in_group(plan, store, tells=first)
+        tensors, facts = make_here(wanted, store, dataset, Path(plan.partial), on_epoch if first else None, keeping)
     except TrainingDiverged as error:
-        # All workers end so together. As an error it would be tried again, and diverge again.
         if first:
-            replace_synced(outcome.with_suffix(".json"), json.dumps({"diverged": str(error)}).encode())
+            plan.events.put(Diverged(str(error)))
         return
     if first:
         data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        replace_synced(outcome.with_suffix(".safetensors"), data)
-        told = {"facts": facts, "sha256": hashlib.sha256(data).hexdigest()}
-        replace_synced(outcome.with_suffix(".json"), json.dumps(told).encode())
+        plan.events.put(Done(as_array(data), facts))
 
 
-def read_outcome(outcome: Path) -> Made:
-    """What the first worker wrote.
+def keeping_in_group(plan: Plan, store: ArtifactStore, *, tells: bool) -> Keeping:
+    """Where a worker of a group reads what was kept; only the first of them writes, and tells."""
+    tell: Tell = plan.events.put if tells else _silent
+
+    def keeping(partial: Path, key: str, every: float) -> Checkpoint:
+        if isinstance(store, MirroredStore):
+            return GroupCheckpoint(plan.checkpoint, key, every, tell)
+        return ToldCheckpoint(in_file(partial, key, every).path, key, every, tell)
+
+    return keeping
+
+
+def _silent(event: Event) -> None:
+    """All workers of a group have the same to tell; the first one does."""
+
+
+class GroupCheckpoint(ToldCheckpoint):
+    """The training of a group on a URI: read by who started the group, sent through its queue."""
+
+    def __init__(self, held: Any, belongs_to: str, every: float, tell: Tell) -> None:
+        self.name = checkpoint_name(belongs_to)
+        super().__init__(Path(self.name), belongs_to, every, tell)
+        self._held = held
+
+    def read(self) -> bytes:
+        if self._held is None:
+            raise FileNotFoundError(self.name)
+        data: bytes = ray.get(self._held).tobytes()
+        return data
+
+    def write(self, data: memoryview, state: dict[str, Any]) -> None:
+        self._tell(Kept(state["epoch"], self.name, as_array(data)))
+
+    def remove(self) -> None:
+        self._tell(Dropped(self.name))
+
+
+def made_of(end: Done | Diverged | None) -> Made:
+    """What the first worker passed on.
 
     Raises:
         TrainingDiverged: that it did.
-        ArtifactError: it is absent or damaged here: the storage is not the same for all nodes.
+        WorkersLost: nothing.
     """
-    try:
-        told = json.loads(outcome.with_suffix(".json").read_text(encoding="utf-8"))
-        if "diverged" in told:
-            raise TrainingDiverged(told["diverged"])
-        data = outcome.with_suffix(".safetensors").read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"the trained weights are not in {outcome.parent}: all nodes need the same storage ({error.strerror})"
-        ) from error
-    if hashlib.sha256(data).hexdigest() != told["sha256"]:
-        raise ArtifactError(f"the trained weights in {outcome.parent} are not those that were written")
-    return safetensors.torch.load(data), told["facts"]
-
-
-def _tell(events: Queue, done: threading.Event, on_epoch: OnEpoch | None) -> None:
-    """Pass epochs on as they come, until the training is done and all are passed on."""
-    while True:
-        last = done.is_set()
-        with suppress(Empty):
-            while True:
-                epoch, epochs = events.get(timeout=None if last else PATIENCE, block=not last)
-                if on_epoch:
-                    on_epoch(Epoch(**epoch), epochs)
-        if last:
-            return
+    if isinstance(end, Diverged):
+        raise TrainingDiverged(end.reason)
+    if end is None:
+        raise WorkersLost("its group ended without weights")
+    return safetensors.torch.load(end.weights.tobytes()), end.facts
 
 
 def reason(error: train.TrainingFailedError) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,7 @@ from study.cluster.connection import Cluster, connected
 from study.cluster.metrics import metered
 from study.cluster.missing import missing
 from study.ledger import Ledger
+from study.place import Place
 from study.progress import Progress
 from study.search import CellSearch
 from study.space import Space
@@ -35,13 +39,13 @@ class RunOptions:
     """How to run, beside what the space says.
 
     Attributes:
-        storage: the folder of artifacts and studies, absolute.
+        storage: of artifacts and studies: an absolute folder, or a URI.
         address: of a Ray cluster; None starts one here.
         workers: at most so many trials at once.
         verbose: show what Ray prints.
     """
 
-    storage: Path
+    storage: str
     address: str | None = None
     workers: int | None = None
     verbose: bool = False
@@ -100,9 +104,10 @@ def run_study(
         DataError: a dataset is missing or damaged.
         PreparationError: a prerequisite could not be made.
         LedgerError: the ledger can no longer be written.
+        StorageError: a storage on a URI cannot be read or written.
     """
     searches = searches_of(space, ledger)
-    study_dir = options.storage / space.study
+    study_dir = Place(options.storage, space.study).folder
     if all(search.done for search in searches):
         progress.say("Every trial is in the ledger: nothing to run.")
         return
@@ -123,6 +128,7 @@ def run_study(
             name=space.study,
         ) as cluster,
         metered(progress, space, ledger.records) as progress,
+        _guarded(space, ledger, options, progress),
     ):
         if cluster.dashboard:
             progress.say(f"Ray dashboard: {cluster.dashboard}")
@@ -153,6 +159,33 @@ def run_study(
         raise conductor.fatal
     if conductor.remaining:
         progress.say(f"{conductor.remaining} trials were not run; the same command goes on with them")
+
+
+@contextmanager
+def _guarded(space: Space, ledger: Ledger, options: RunOptions, progress: Progress) -> Iterator[None]:
+    """Be the only one who runs the study on the cluster, on nodes that can take part; end kindly when it is lost.
+
+    Raises:
+        ClusterError: another driver runs it, or a node cannot take part.
+    """
+    # Imported here, since connecting sets what Ray reads when it is imported.
+    from study.cluster.claim import claimed
+    from study.cluster.lost import watched
+    from study.cluster.nodes import check_nodes
+
+    def lost(gone: str) -> None:
+        progress.close()
+        progress.say(
+            f"{gone} was lost: {len(ledger.records)} finished trials are in the ledger, and the same command goes on"
+        )
+
+    with watched(lost):
+        if options.address is None:
+            yield
+            return
+        with claimed(options.storage, space.study):
+            check_nodes(options.storage, space.study)
+            yield
 
 
 def _task_maker(space: Space, study_dir: Path) -> MakeTask:
@@ -190,19 +223,21 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     from study.cluster.actors import our_actors
     from study.cluster.rendezvous import Rendezvous
     from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
+    from study.cluster.waiting import WaitingCallback
     from study.cluster.workers import TrialWorker
 
     name = f"{space.study}-{uuid.uuid4().hex[:8]}"
     expected = min(cluster.slots, conductor.remaining)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(PENDING, 2 * cluster.slots))
-    scratch = options.storage / space.study / ".tune"
+    # On this machine, since Tune's own workers write nothing there, and nobody reads it.
+    scratch = tempfile.mkdtemp(prefix="neglora-tune-")
     LIVE[name] = conductor
     try:
         rendezvous = ray.remote(num_cpus=0)(Rendezvous).remote(expected)
-        worker = tune.with_parameters(TrialWorker, storage=str(options.storage), rendezvous=rendezvous)
-        asked = {"CPU": space.resources.cpus, "GPU": space.resources.gpus}
+        worker = tune.with_parameters(TrialWorker, storage=options.storage, rendezvous=rendezvous)
+        cpus, gpus = space.resources.cpus, space.resources.gpus
         tuner = tune.Tuner(
-            tune.with_resources(worker, asked),
+            tune.with_resources(worker, {"CPU": cpus, "GPU": gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=ConductedSearcher(name),
                 num_samples=-1,
@@ -212,9 +247,9 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
             ),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(scratch),
+                storage_path=scratch,
                 stop=StopWhenFatal(name),
-                callbacks=[ConductedCallback(name)],
+                callbacks=[ConductedCallback(name), WaitingCallback(name, cpus, gpus)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 # The conductor hands lost trials out again.
                 failure_config=tune.FailureConfig(max_failures=0),

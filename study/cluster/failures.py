@@ -9,3 +9,7 @@ class ClusterError(RuntimeError):
 
 class PreparationError(RuntimeError):
     """A prerequisite could not be made."""
+
+
+class WorkersLost(RuntimeError):
+    """A group of workers that train together lost one of them, and has to begin again."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from neglora.artifacts import ArtifactStore
 from neglora.data import ImageDataset, split
+from neglora.mirrored import open_artifacts
 from neglora.prerequisites import Prerequisite, find, model_of_file
 from study.progress import Progress
 
 
-def missing(prerequisites: Sequence[Prerequisite], storage: Path, progress: Progress) -> list[Prerequisite]:
+def missing(prerequisites: Sequence[Prerequisite], storage: str, progress: Progress) -> list[Prerequisite]:
     """Those that are absent or damaged, read and verified here; `progress` is told of images that are left out.
 
     Raises:
         DataError: a dataset is missing or damaged.
         ForgetError: a forget set, or a half of the test images, would be empty.
         WeightsError: a file of weights that is wanted cannot be read, or does not fit its model.
+        StorageError: a storage on a URI cannot be read.
     """
-    store = ArtifactStore(storage / "artifacts")
+    store = open_artifacts(storage, commits=True)
     datasets: dict[str, ImageDataset] = {}
     fitting: set[tuple[str, str, Path]] = set()
     absent = []

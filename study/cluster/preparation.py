@@ -1,28 +1,51 @@
-"""Prerequisites as Ray tasks: base models and Retrain side by side, pruned bases when theirs is there."""
+"""Prerequisites as Ray tasks: base models and Retrain side by side, pruned bases when theirs is there.
+
+A task whose worker or node was lost is handed out again from here: Ray itself would repeat it in silence, and drop
+what it tells until it has told as much as before.
+"""
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import ray
 
-from neglora.artifacts import ArtifactStore
-from neglora.prerequisites import Fit, OnEpoch, Prerequisite, ensure
-from study.cluster.failures import PreparationError
+from neglora.mirrored import MirroredStore, Packed, open_artifacts
+from neglora.prerequisites import Prerequisite
+from neglora.storage import StorageError
+from study.cluster.failures import PreparationError, WorkersLost
+from study.cluster.losses import Loss, loss_of, told
+from study.cluster.making import Dropped, Event, Finished, Kept, Resumed, Started, Trained, checkpoint_name, make
+from study.cluster.waiting import Patience, waited_for
 from study.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass
+class Attempts:
+    """All attempts at one prerequisite.
+
+    Attributes:
+        wanted: what.
+        node: where it is being made now; None until a node has taken it up.
+        kept: the epoch of the last checkpoint, counted from 0; None without one.
+        losses: of workers, one for each attempt that was lost.
+    """
+
+    wanted: Prerequisite
+    node: str | None = None
+    kept: int | None = None
+    losses: list[Loss] = field(default_factory=list)
+
+
 def prepare(
     absent: Sequence[Prerequisite],
-    storage: Path,
+    storage: str,
     *,
     cpus: float,
     gpus: float,
@@ -34,7 +57,7 @@ def prepare(
 
     Args:
         absent: what to make (see `missing`).
-        storage: the folder of `artifacts/`, shared by all nodes.
+        storage: the folder of `artifacts/`, shared by all nodes; or a URI, which is then written by this process alone.
         cpus, gpus: what one task, or each worker of a training, asks for: the same as a trial, so that times compare.
         slots: how many of them fit at once.
         retries: after a lost worker or node.
@@ -42,61 +65,126 @@ def prepare(
 
     Raises:
         PreparationError: naming the first that failed.
+        StorageError: the storage cannot be written.
     """
-    waiting = list(absent)
-    make = ray.remote(_make)
-    resources = {"cpus": cpus, "gpus": gpus, "retries": retries}
-    running: dict[Any, Prerequisite] = {}
+    store = open_artifacts(storage, commits=True)
+    waiting = [Attempts(one) for one in absent]
+    patience = Patience(progress)
+    running: dict[Any, Attempts] = {}
     while waiting or running:
-        unfinished = {repr(one) for one in (*waiting, *running.values())}
-        ready = [one for one in waiting if one.needs is None or repr(one.needs) not in unfinished]
-        for wanted in ready:
-            group = wanted.workers > 1
-            if group and sum(one.workers for one in running.values()) + wanted.workers > slots and running:
-                continue
-            waiting.remove(wanted)
-            # What only waits for a group of workers asks for nothing, or it would hold what they wait for.
-            asked = {"num_cpus": 0, "num_gpus": 0} if group else {"num_cpus": cpus, "num_gpus": gpus}
-            options = asked | {"name": f"prepare {wanted.title}", "max_retries": retries, "num_returns": "streaming"}
-            stream = make.options(**options).remote(asdict(wanted), str(storage), resources)
-            running[stream] = wanted
+        for one in _ready(waiting, list(running.values()), slots):
+            waiting.remove(one)
+            running[_start(one.wanted, storage, cpus, gpus)] = one
         for stream in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
-            wanted = running[stream]
+            one = running[stream]
             try:
-                epoch, epochs = ray.get(next(stream))
+                event: Event = ray.get(next(stream))
             except StopIteration:
                 del running[stream]
-                progress.prepared(wanted.title)
-            except ray.exceptions.RayTaskError as error:
-                raise PreparationError(f"{wanted.title}: {error.cause or error}") from error
+                progress.prepared(one.wanted.title)
             except ray.exceptions.RayError as error:
-                raise PreparationError(f"{wanted.title}: the worker was lost: {type(error).__name__}") from error
+                del running[stream]
+                _lost(one, _loss(one.wanted, error), retries, progress)
+                waiting.insert(0, one)
             else:
-                progress.preparing(wanted.title, epoch, epochs)
+                _take(event, one, store, progress)
+        if running and not any(one.node for one in running.values()):
+            patience.say(waited_for(cpus, gpus, f"{len(running)} models to make"))
+        else:
+            patience.reset()
 
 
-def _make(plain: dict[str, Any], storage: str, resources: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """In a Ray task: make one prerequisite, yielding (epoch, epochs) as it goes."""
-    wanted = Prerequisite.of(plain)
-    fit: Fit | None = None
-    if wanted.workers > 1:
-        # Imported here, since it takes a second that no other task needs.
-        from study.cluster.distributed import group_fit
+def _ready(waiting: Sequence[Attempts], running: Sequence[Attempts], slots: int) -> list[Attempts]:
+    """What can be started now: what it needs is there, and a group of workers finds room beside other groups."""
+    unfinished = {repr(one.wanted) for one in (*waiting, *running)}
+    taken = sum(one.wanted.workers for one in running)
+    chosen: list[Attempts] = []
+    for one in waiting:
+        wanted = one.wanted
+        if wanted.needs is not None and repr(wanted.needs) in unfinished:
+            continue
+        if wanted.workers > 1 and taken and taken + wanted.workers > slots:
+            continue
+        taken += wanted.workers
+        chosen.append(one)
+    return chosen
 
-        fit = group_fit(**resources)
-    events: queue.Queue[tuple[int, int] | BaseException | None] = queue.Queue()
 
-    def work() -> None:
-        try:
-            on_epoch: OnEpoch = lambda epoch, epochs: events.put((epoch.epoch, epochs))  # noqa: E731
-            ensure(wanted, ArtifactStore(Path(storage) / "artifacts"), wanted.setting.load_dataset(), on_epoch, fit)
-            events.put(None)
-        except BaseException as error:
-            events.put(error)
+def _start(wanted: Prerequisite, storage: str, cpus: float, gpus: float) -> Any:
+    # What only waits for a group of workers asks for nothing, or it would hold what they wait for.
+    asked = {"num_cpus": 0, "num_gpus": 0} if wanted.workers > 1 else {"num_cpus": cpus, "num_gpus": gpus}
+    task = ray.remote(make).options(
+        **asked,
+        name=f"prepare {wanted.title}",
+        max_retries=0,
+        num_returns="streaming",
+        # The next event leaves the node when this one was taken: no checkpoints pile up on the way.
+        _generator_backpressure_num_objects=1,
+    )
+    return task.remote(asdict(wanted), storage, {"cpus": cpus, "gpus": gpus})
 
-    # Training runs beside the generator, so that progress flows while it computes.
-    threading.Thread(target=work, daemon=True).start()
-    while (event := events.get()) is not None:
-        if isinstance(event, BaseException):
-            raise event
-        yield event
+
+def _loss(wanted: Prerequisite, error: ray.exceptions.RayError) -> Loss:
+    """What the loss of a worker means.
+
+    Raises:
+        PreparationError: no worker was lost: the making itself failed.
+    """
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        return loss_of(f"{type(error).__name__}: {error}")
+    if isinstance(error.cause, WorkersLost):
+        return Loss(str(error.cause))
+    if isinstance(error.cause, ray.exceptions.RayError):
+        return loss_of(f"{type(error.cause).__name__}: {error.cause}")
+    raise PreparationError(f"{wanted.title}: {error.cause or error}") from error
+
+
+def _lost(one: Attempts, loss: Loss, retries: int, progress: Progress) -> None:
+    """
+    Raises:
+        PreparationError: it was lost too often.
+    """
+    title = one.wanted.title
+    one.losses.append(loss)
+    one.node = None
+    if len(one.losses) > retries:
+        raise PreparationError(f"{title}: {told(one.losses)}")
+    on = "starts anew" if one.kept is None else f"goes on from epoch {one.kept + 1}"
+    progress.say(f"{title} lost its worker and {on} on another: {loss.words}")
+
+
+def _take(event: Event, one: Attempts, store: Any, progress: Progress) -> None:
+    """What one event of a task means for the storage and for who watches."""
+    title = one.wanted.title
+    match event:
+        case Started():
+            one.node = event.node
+            logger.info("%s is made on %s", title, event.node)
+        case Resumed():
+            if one.kept is None:
+                progress.say(f"{title} goes on from epoch {event.epoch + 1}, where it was interrupted")
+            one.kept = event.epoch
+        case Trained():
+            progress.preparing(title, event.epoch, event.epochs)
+        case Kept():
+            if event.data is None or _written(store, event, title, progress):
+                one.kept = event.epoch
+        case Dropped():
+            store.storage.delete(event.name)
+        case Finished():
+            started = time.monotonic()
+            store.commit(Packed(event.key, event.description, event.weights.tobytes()))
+            store.storage.delete(checkpoint_name(event.key))
+            logger.info("%s was written in %.1f s", title, time.monotonic() - started)
+
+
+def _written(store: MirroredStore, kept: Kept, title: str, progress: Progress) -> bool:
+    """Write a checkpoint. The training itself does without."""
+    if kept.data is None:
+        return False
+    try:
+        store.storage.write(kept.name, kept.data.tobytes())
+    except StorageError as error:
+        progress.say(f"{title} goes on, but its training could not be kept: {error}")
+        return False
+    return True

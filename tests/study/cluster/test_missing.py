@@ -48,7 +48,7 @@ def looked_at(storage: Path, dataset: str) -> tuple[int, list[str]]:
         for one in needed(Setting(dataset, model), forgets=[ForgetSet((3,))], seeds=[0, 1], sparsities=[0.0, 0.5])
     ]
     heard = Heard()
-    return len(missing(wanted, storage, heard)), heard.lines  # type: ignore[arg-type]
+    return len(missing(wanted, str(storage), heard)), heard.lines  # type: ignore[arg-type]
 
 
 def test_what_was_made_before_is_not_missing(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_data_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         Setting("cifar10", "tinyvit_nano", data=DataOptions(root=str(tmp_path))), forgets=[], seeds=[0], sparsities=[]
     )
     with pytest.raises(DataError, match="cifar10"):
-        missing(wanted, tmp_path, Heard())  # type: ignore[arg-type]
+        missing(wanted, str(tmp_path), Heard())  # type: ignore[arg-type]
 
 
 def test_weights_that_do_not_fit_are_told_before_anything_is_made(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_weights_that_do_not_fit_are_told_before_anything_is_made(tmp_path: Path
         safetensors.torch.save_file(model.state_dict(), tmp_path / "mine.safetensors")
         setting = Setting("digits", "tinyvit_nano", weights=str(tmp_path / "mine.safetensors"))
         wanted = needed(setting, forgets=[], seeds=[0, 1], sparsities=[0.5])
-        return len(missing(wanted, tmp_path, Heard()))  # type: ignore[arg-type]
+        return len(missing(wanted, str(tmp_path), Heard()))  # type: ignore[arg-type]
 
     assert absent(10) == 2 * 2
     with pytest.raises(WeightsError, match="classifier has 7 classes, the dataset 10"):
@@ -102,4 +102,4 @@ def test_weights_that_do_not_fit_are_told_before_anything_is_made(tmp_path: Path
 def test_a_share_that_comes_to_no_image_is_told_before_anything_starts(tmp_path: Path) -> None:
     wanted = needed(Setting("digits", "resnet_nano"), forgets=[ForgetSet(share=1e-4)], seeds=[0], sparsities=[])
     with pytest.raises(ForgetError, match="random"):
-        missing(wanted, tmp_path, Heard())  # type: ignore[arg-type]
+        missing(wanted, str(tmp_path), Heard())  # type: ignore[arg-type]
