@@ -16,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import TypeVar
 
 from neglora.record import Record
 from neglora.storage import ObjectStorage, StorageError
@@ -33,13 +31,12 @@ SEGMENTS = "ledger"
 EVERY = 256
 #: Requests at once.
 AT_ONCE = 16
-#: Seconds before each further try at a request that failed.
-PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+#: Seconds for which a request of the lease is tried again: a beat that is late is worth less than the next one.
+LEASE_PATIENCE = 10.0
 #: Looks at a ledger that is changed while it is read.
 LOOKS = 8
 
 _NAME = re.compile(rf"{SEGMENTS}/(\d{{8,18}})(\.base)?\.jsonl")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,31 @@ def read_segments(storage: ObjectStorage, study: str) -> list[Line]:
     return _read(storage, study)[1]
 
 
+@contextmanager
+def study_leased(
+    storage: ObjectStorage, study: str, *, say: Say | None = None, timing: Timing = TIMING
+) -> Iterator[Lease]:
+    """Lock a study while the block runs; see `SegmentLedger.open`.
+
+    Raises:
+        LedgerLocked: another process holds it.
+        LedgerError: the storage cannot be written.
+    """
+    title = f"{storage.title}/{study}"
+    with ExitStack() as stack:
+        try:
+            own = ObjectStorage(storage.uri, patience=LEASE_PATIENCE)
+            lease = stack.enter_context(leased(own, f"{study}/{LOCK}", say=say, timing=timing))
+        except LockHeld as error:
+            raise LedgerLocked(
+                f"{title}: another neglora writes this study: {error}. Wait for it or stop it, then run the same "
+                "command again"
+            ) from error
+        except StorageError as error:
+            raise _unwritable(title, error) from error
+        yield lease
+
+
 class SegmentLedger:
     """The one writer of a study's ledger on a URI; `SegmentLedger.open` makes it."""
 
@@ -87,30 +109,29 @@ class SegmentLedger:
     @classmethod
     @contextmanager
     def open(
-        cls, storage: ObjectStorage, study: str, *, say: Say | None = None, timing: Timing = TIMING
+        cls,
+        storage: ObjectStorage,
+        study: str,
+        *,
+        say: Say | None = None,
+        first: Callable[[], object] | None = None,
+        timing: Timing = TIMING,
     ) -> Iterator[SegmentLedger]:
         """Lock the study by a lease and hand over the writer.
 
         Args:
             storage, study: where it is.
             say: told when this waits to see whether whoever holds the lease lives.
+            first: done once the study is locked, before its ledger is read.
             timing: of the lease.
 
         Raises:
             LedgerLocked: another process holds it.
             LedgerError: the storage cannot be written, or the ledger cannot be read.
         """
-        title = f"{storage.title}/{study}"
-        with ExitStack() as stack:
-            try:
-                lease = stack.enter_context(leased(storage, f"{study}/{LOCK}", say=say, timing=timing))
-            except LockHeld as error:
-                raise LedgerLocked(
-                    f"{title}: another neglora writes this study: {error}. Wait for it or stop it, then run the same "
-                    "command again"
-                ) from error
-            except StorageError as error:
-                raise _unwritable(title, error) from error
+        with study_leased(storage, study, say=say, timing=timing) as lease:
+            if first:
+                first()
             ledger = cls(storage, study, lease)
             ledger._sweep()
             yield ledger
@@ -188,10 +209,10 @@ class SegmentLedger:
         """
         text = line.text if line else b""
         try:
-            _tried(self._lease.verify)
-            while not _tried(lambda: self._is_written(segment_name(self._last + 1), text)):
+            self._lease.verify()
+            while not self._is_written(segment_name(self._last + 1), text):
                 # Somebody else wrote it: a process that lost the lease without knowing, or this one's victim.
-                _tried(lambda: self._lease.verify(now=True))
+                self._lease.verify(now=True)
                 self._adopt()
                 if line and line_key(line.record) in self._keys:
                     return
@@ -242,10 +263,7 @@ class SegmentLedger:
     def _write_base(self, content: bytes) -> None:
         name = f"{self._study}/{segment_name(self._last, is_base=True)}"
 
-        def write() -> bool:
-            return self._storage.write_new(name, content) or self._storage.read(name) == content
-
-        if not _tried(write):
+        if not self._storage.write_new(name, content) and self._storage.read(name) != content:
             raise StorageError(f"{self._storage.title}/{name} is there already and holds other records")
         self._base, self._compact_at = self._last, self._last + EVERY
 
@@ -261,7 +279,7 @@ class SegmentLedger:
     def _save_aside(self, content: bytes) -> None:
         stem = f"{self._study}/ledger.failed-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-            if _tried(partial(self._storage.write_new, f"{stem}{suffix}.jsonl", content)):
+            if self._storage.write_new(f"{stem}{suffix}.jsonl", content):
                 return
         raise StorageError(f"{stem}.jsonl and a hundred like it are there already")
 
@@ -330,17 +348,6 @@ def _lines(title: str, names: Sequence[str], contents: Sequence[bytes]) -> list[
             # A second one is that of a writer that had lost the lease without knowing.
             lines.setdefault(line_key(line.record), line)
     return list(lines.values())
-
-
-def _tried(request: Callable[[], _Result]) -> _Result:
-    """The answer to a request, tried again where the storage fails for a moment."""
-    for pause in PAUSES:
-        try:
-            return request()
-        except StorageError as error:
-            logger.info("tried again in %g s: %s", pause, error)
-            time.sleep(pause)
-    return request()
 
 
 def _unwritable(title: str, error: StorageError) -> LedgerError:
