@@ -15,11 +15,9 @@ _RAYS_OWN = frozenset({"SubnetIds"})
 
 def check_aws(kinds: list[Kind], given: dict[str, Any], notes: Notes) -> None:
     """Regions, zones, instance types, names below `node_config`, roles, images and what is left to pay for."""
-    import botocore.session
-
     provider = given["provider"]
     region, zones = provider.get("region"), str(provider.get("availability_zone") or "")
-    known = botocore.session.get_session().get_available_regions("ec2")
+    known = regions()
     if not region:
         notes.problems.add(("provider",), "lacks region")
     elif region not in known:
@@ -58,6 +56,14 @@ def _check_node(kind: Kind, notes: Notes) -> None:
     if kind.config.get("resources", {}).get("GPU") and not node.get("ImageId"):
         told = "lacks ImageId: Ray's default image is of 2022, and its driver too old for CUDA 13 of the pinned PyTorch"
         notes.warnings.add(place, told)
+
+
+@cache
+def regions() -> tuple[str, ...]:
+    """Regions of EC2 that botocore knows."""
+    import botocore.session
+
+    return tuple(botocore.session.get_session().get_available_regions("ec2"))
 
 
 @cache

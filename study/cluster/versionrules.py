@@ -21,6 +21,23 @@ _PYTHON = re.compile(r"^python={1,2}(?P<python>3\.\d+)")
 OLDEST_PYTHON = (3, 11)
 
 
+@dataclass(frozen=True)
+class Found:
+    """A version that something brings to nodes.
+
+    Attributes:
+        place: where the file says so.
+        program: `Ray` or `Python`.
+        version: `2.60.0`; of Python `3.11`.
+        what: brings it.
+    """
+
+    place: Place
+    program: str
+    version: str
+    what: str
+
+
 def check_versions(kinds: list[Kind], given: dict[str, Any], folder: Path, installed: str, notes: Notes) -> None:
     """Note where nodes would differ from each other, or from the Ray that launches them.
 
@@ -31,31 +48,27 @@ def check_versions(kinds: list[Kind], given: dict[str, Any], folder: Path, insta
         folder: of the cluster file, where the left side of `file_mounts` begins.
         installed: the Ray of this machine.
     """
-    rays: dict[Place, tuple[str, str]] = {}
-    pythons: dict[Place, tuple[str, str]] = {}
+    found: list[Found] = []
     for kind in kinds:
         if kind.image:
-            _read_image(kind, rays, pythons, notes)
+            found += _of_image(kind, notes)
         for line in kind.lines:
-            _read_line(line, given, folder, rays, pythons)
-    for place, (found, what) in rays.items():
-        if found != installed:
-            told = f"{what} has Ray {found}, and this machine {installed}, by which 'ray up' launches and this checks"
-            notes.problems.add(place, f"{told}: use one version, that of constraints.txt")
-    if len({found for found, _ in rays.values()}) > 1:
-        listed = ", ".join(sorted({f"{found} ({what})" for found, what in rays.values()}))
-        notes.problems.add(next(iter(rays)), f"nodes would have different Rays and not find together: {listed}")
-    if len({found for found, _ in pythons.values()}) > 1:
-        listed = ", ".join(sorted({f"{found} ({what})" for found, what in pythons.values()}))
-        notes.problems.add(next(iter(pythons)), f"nodes would have different Pythons and not find together: {listed}")
+            found += _of_line(line, given, folder)
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for place, (found, what) in pythons.items():
-        if tuple(map(int, found.split("."))) < OLDEST_PYTHON:
-            notes.problems.add(
-                place, f"{what} has Python {found}, and neglora needs {'.'.join(map(str, OLDEST_PYTHON))}"
-            )
-        elif found != here:
-            notes.warnings.add(place, f"{what} has Python {found}, this machine {here}: fine for 'neglora submit'")
+    for program in ("Ray", "Python"):
+        own = [one for one in dict.fromkeys(found) if one.program == program]
+        if len({one.version for one in own}) > 1:
+            listed = ", ".join(dict.fromkeys(f"{one.version} ({one.what})" for one in own))
+            notes.problems.add(own[0].place, f"nodes would have different {program}s and not find together: {listed}")
+        for one in own:
+            told = f"{one.what} has {program} {one.version}"
+            if program == "Ray" and one.version != installed:
+                launching = f"this machine, which launches and checks, {installed}"
+                notes.problems.add(one.place, f"{told}, {launching}: use one version, that of constraints.txt")
+            elif program == "Python" and tuple(map(int, one.version.split("."))) < OLDEST_PYTHON:
+                notes.problems.add(one.place, f"{told}, and neglora needs {'.'.join(map(str, OLDEST_PYTHON))}")
+            elif program == "Python" and one.version != here:
+                notes.warnings.add(one.place, f"{told}, this machine {here}: fine for 'neglora submit'")
 
 
 @dataclass(frozen=True)
@@ -81,46 +94,36 @@ def image_of(name: str) -> Image:
     return Image(is_pinned, match["ray"] if match else None, python)
 
 
-def _read_image(
-    kind: Kind, rays: dict[Place, tuple[str, str]], pythons: dict[Place, tuple[str, str]], notes: Notes
-) -> None:
+def _of_image(kind: Kind, notes: Notes) -> list[Found]:
     image, place, told = image_of(str(kind.image)), kind.image_place, f"the image {kind.image}"
     if not image.is_pinned:
-        notes.problems.add(
-            place, f"{told} is another one tomorrow: name a version, such as rayproject/ray:2.60.0-py311-gpu"
-        )
-        return
-    if image.ray:
-        rays[place] = image.ray, told
-    if image.python:
-        pythons[place] = image.python, told
-    if not image.ray or not image.python:
-        missing = " and ".join(name for name, value in (("Ray", image.ray), ("Python", image.python)) if not value)
-        notes.warnings.add(place, f"{told} does not say its {missing}: name it as deploy/Dockerfile does")
+        example = "rayproject/ray:2.60.0-py311-gpu"
+        notes.problems.add(place, f"{told} is another one tomorrow: name a version, such as {example}")
+        return []
+    versions = {"Ray": image.ray, "Python": image.python}
+    missing = [program for program, version in versions.items() if version is None]
+    if missing:
+        notes.warnings.add(place, f"{told} does not say its {' and '.join(missing)}: name it as deploy/Dockerfile does")
+    return [Found(place, program, version, told) for program, version in versions.items() if version is not None]
 
 
-def _read_line(
-    line: Line,
-    given: dict[str, Any],
-    folder: Path,
-    rays: dict[Place, tuple[str, str]],
-    pythons: dict[Place, tuple[str, str]],
-) -> None:
-    words = line.command.words
+def _of_line(line: Line, given: dict[str, Any], folder: Path) -> list[Found]:
+    words, found = line.command.words, []
     program = words[0].rpartition("/")[2]
     if "install" in words and (program.startswith(("pip", "uv")) or "pip" in words):
         for word in words:
             if match := _PINNED.match(word):
-                rays[line.place] = match["ray"], f"'{word}'"
+                found.append(Found(line.place, "Ray", match["ray"], f"'{word}'"))
         for option, word in pairwise(words):
-            if option in ("-c", "--constraint", "-r", "--requirement") and (
-                pinned := _constrained(word, given, folder)
-            ):
-                rays[line.place] = pinned, Path(word).name
+            if option not in ("-c", "--constraint", "-r", "--requirement"):
+                continue
+            if pinned := _constrained(word, given, folder):
+                found.append(Found(line.place, "Ray", pinned, Path(word).name))
     if program in ("conda", "mamba", "micromamba"):
         for word in words:
             if match := _PYTHON.match(word):
-                pythons[line.place] = match["python"], f"'{word}'"
+                found.append(Found(line.place, "Python", match["python"], f"'{word}'"))
+    return found
 
 
 def _constrained(remote: str, given: dict[str, Any], folder: Path) -> str | None:
