@@ -11,7 +11,7 @@ from neglora.record import Record
 from neglora.trial import Task
 from study.cluster.failures import ClusterError
 from study.cluster.losses import Loss, told
-from study.ledger import Ledger, LedgerError
+from study.ledger import LedgerError, LedgerWriter
 from study.progress import Progress, StudyProgress, cell_progress
 from study.search import CellSearch
 from study.suggestions import Finished, Suggestion, Waiting
@@ -44,7 +44,7 @@ class Conductor:
     def __init__(
         self,
         searches: Sequence[CellSearch],
-        ledger: Ledger,
+        ledger: LedgerWriter,
         make_task: MakeTask,
         progress: Progress,
         limit: int | None = None,

@@ -22,7 +22,7 @@ from study.cluster.conductor import Conductor, MakeTask, Recorded
 from study.cluster.connection import Cluster, connected
 from study.cluster.metrics import metered
 from study.cluster.missing import missing
-from study.ledger import Ledger
+from study.ledger import LedgerWriter
 from study.place import Place
 from study.progress import Progress
 from study.search import CellSearch
@@ -67,7 +67,7 @@ def prerequisites_of(space: Space) -> list[Prerequisite]:
     return found
 
 
-def searches_of(space: Space, ledger: Ledger) -> list[CellSearch]:
+def searches_of(space: Space, ledger: LedgerWriter) -> list[CellSearch]:
     """A search per cell, rebuilt from the ledger."""
     by_cell: dict[str, list[Any]] = {}
     for record in ledger.records:
@@ -88,7 +88,7 @@ def searches_of(space: Space, ledger: Ledger) -> list[CellSearch]:
 
 
 def run_study(
-    space: Space, ledger: Ledger, options: RunOptions, progress: Progress, recorded: Recorded | None = None
+    space: Space, ledger: LedgerWriter, options: RunOptions, progress: Progress, recorded: Recorded | None = None
 ) -> None:
     """Run what the ledger does not hold yet.
 
@@ -162,7 +162,7 @@ def run_study(
 
 
 @contextmanager
-def _guarded(space: Space, ledger: Ledger, options: RunOptions, progress: Progress) -> Iterator[None]:
+def _guarded(space: Space, ledger: LedgerWriter, options: RunOptions, progress: Progress) -> Iterator[None]:
     """Be the only one who runs the study on the cluster, on nodes that can take part; end kindly when it is lost.
 
     Raises:
