@@ -75,7 +75,7 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 #: Marks what a sampler noted about the study rather than about the trial that was asked for.
-_OF_STUDY = "study:"
+OF_STUDY = "study:"
 #: What samplers share with other processes while a trial runs; it says nothing once the parameters are known.
 _WHILE_RUNNING = ":relative_params:"
 
@@ -104,7 +104,7 @@ def ask(
     """
     if sampler.make is None:
         raise ValueError(f"this sampler enumerates and cannot be asked: {sampler.about}")
-    with _quiet():
+    with quiet():
         study = _study(objectives, trials, sampler.make(seed, budget))
         storage = study._storage
         before = dict(storage.get_study_system_attrs(study._study_id))
@@ -112,7 +112,7 @@ def ask(
         asked = study.get_trials(deepcopy=False)[-1]
         after = storage.get_study_system_attrs(study._study_id)
     noted = {key: value for key, value in asked.system_attrs.items() if _WHILE_RUNNING not in key}
-    noted |= {_OF_STUDY + key: value for key, value in after.items() if key not in before}
+    noted |= {OF_STUDY + key: value for key, value in after.items() if key not in before}
     return {name: decode(dimension, trial.params[name]) for name, dimension in dimensions.items()}, noted
 
 
@@ -124,7 +124,7 @@ def optuna_study(
     The user attribute `trial` of each of its trials is the record's id: Optuna's own numbers leave no gap.
     """
     own = searched_records(cell.id, records)
-    with _quiet():
+    with quiet():
         return _study(objectives, [told_trial(record, cell, objectives, constraints) for record in own])
 
 
@@ -136,13 +136,13 @@ def _study(objectives: Sequence[str], trials: Sequence[KnownTrial], sampler: Bas
     for trial in trials:
         storage.create_new_trial(study._study_id, trial)
         for key, value in trial.system_attrs.items():
-            if key.startswith(_OF_STUDY):
-                storage.set_study_system_attr(study._study_id, key.removeprefix(_OF_STUDY), value)
+            if key.startswith(OF_STUDY):
+                storage.set_study_system_attr(study._study_id, key.removeprefix(OF_STUDY), value)
     return study
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna without its log lines and its warnings about experimental classes, in this block only."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,4 +1,4 @@
-"""`neglora export`: the model of a trial, checked against its record, as a folder to take away."""
+"""`neglora export`: the model of a trial, checked against its record, as a folder; or a study's trials for Optuna."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import difflib
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ examples:
   neglora export runs/quickstart --trial digits-tinyvit_nano-neglora-0007 --to unlearned/
   neglora export runs/photos --trial ID --forget cat --seed 1 --to unlearned/
   neglora export runs/photos --trial ID --forget '[cat, dog]' --to unlearned/
+  neglora export runs/quickstart --optuna sqlite:///study.db        then: optuna-dashboard sqlite:///study.db
 """
 
 #: Text with names and paths in it, as it is.
@@ -49,11 +51,18 @@ DISAGREES = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study_dir", metavar="STUDY_DIR", type=Path, help="the study's folder")
-    parser.add_argument("--trial", required=True, metavar="ID", help="of the ledger, such as the recommended one")
+    parser.add_argument("--trial", metavar="ID", help="of the ledger, such as the recommended one")
     parser.add_argument("--forget", metavar="CLASS", help="the replicate's forget set (default: the first replicate's)")
     parser.add_argument("--seed", type=int, metavar="S", help="the replicate's seed (default: the first that fits)")
-    parser.add_argument("--to", required=True, type=Path, metavar="DIR", help="a new folder, or an earlier export")
-    parser.add_argument("--force", action="store_true", help="write the model even if it is not as its record says")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="a new folder, or an earlier export")
+    parser.add_argument(
+        "--optuna", metavar="URL", help="instead of a model, write every cell's trials to this database for Optuna"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write the model even if it is not as its record says; with --optuna, replace studies of the same names",
+    )
     add_storage_arguments(parser, storage=None, said="the folder that holds STUDY_DIR")
 
 
@@ -62,14 +71,58 @@ def main(arguments: argparse.Namespace) -> int:
     from neglora.export import ExportError, check_folder
     from study.ledger import LedgerError, read_ledger
 
+    _check(arguments)
     study_dir = arguments.study_dir.resolve()
     study = read_study(study_dir)
     with user_errors(LedgerError):
         records = read_ledger(study_dir)
+    if arguments.optuna:
+        return _export_optuna(arguments, study_dir, study, records)
     record = _record(records, arguments.trial, study_dir)
     with user_errors(*data_errors(), ExportError, Diverged):
         check_folder(arguments.to)
         return _export(arguments, study_dir, study, record)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UserError: neither a whole trial nor a database was asked for, or both.
+    """
+    of_model = {name: getattr(arguments, name) for name in ("trial", "to", "forget", "seed")}
+    if arguments.optuna:
+        given = [f"--{name}" for name, value in of_model.items() if value is not None]
+        if given:
+            raise UserError(f"{', '.join(given)} and --optuna do not go together: --optuna writes all trials")
+        return
+    missing = [words for name, words in (("trial", "--trial ID"), ("to", "--to DIR")) if of_model[name] is None]
+    if missing:
+        raise UserError(f"say {' and '.join(missing)} for the model of a trial, or --optuna URL for all trials")
+
+
+def _export_optuna(
+    arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, Any], records: list[Record]
+) -> int:
+    from study.optuna_export import OptunaExportError, export, shown
+    from study.space.cells import cells_of
+
+    if not records:
+        raise UserError(f"{study_dir} has no trials yet: there is no ledger in it, or an empty one")
+    try:
+        cells = cells_of(study)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"the space in {study_dir} was written by another version: {error!r}") from error
+    console = Console()
+    with (
+        user_errors(OptunaExportError),
+        console.status("writing") if console.is_terminal else nullcontext(),
+    ):
+        written = export(study, cells, records, arguments.optuna, replace=arguments.force)
+    trials = sum(one.trials for one in written)
+    console.print(f"{len(written)} studies with {trials} trials are in {shown(arguments.optuna)}", **PLAIN)
+    console.print(f"To look at them: optuna-dashboard {shlex.quote(shown(arguments.optuna))}", **PLAIN)
+    return 0
 
 
 def _record(records: list[Record], trial: str, study_dir: Path) -> Record:
