@@ -18,7 +18,9 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 HOST = "127.0.0.1"
@@ -74,11 +76,19 @@ class S3:
         """A client of boto3, for a look from outside."""
         return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1")
 
+    @staticmethod
+    def plant(key: str, data: bytes = b"") -> None:
+        """Put an object straight into the bucket `tests`, also under a name that no client would send."""
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(BUCKET, key, data)
+
     def answer(self, environment: dict[str, Any]) -> tuple[str, str, str] | None:
         """Status, code and message, where a request is not let through."""
         path = environment["PATH_INFO"]
         with self._lock:
             self.requests.append((environment["REQUEST_METHOD"], path))
+            if environment["REQUEST_METHOD"] == "PUT" and not environment.get("CONTENT_LENGTH"):
+                # What is left of a request whose headers were cut; moto would make an empty object of it.
+                return "411 Length Required", "MissingContentLength", "You must provide the Content-Length header."
             if path.split("/")[1] in self.denied:
                 return "403 Forbidden", "AccessDenied", "Access Denied"
             if self.busy:
