@@ -6,6 +6,7 @@
     33      runs out of memory each time
     34      is killed with its process once
     35      runs well, and its process is killed a moment later, while it waits or works for another trial
+    36      takes memory until somebody ends it
 
 Every attempt notes when it began and ended, by the clock that all processes of a machine share.
 """
@@ -40,6 +41,18 @@ def attempts(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("attempt-*.json"))]
 
 
+#: Bytes that a trial takes in vain before it gives up.
+GREED = 6 * 2**30
+
+
+def take_memory() -> None:
+    taken = []
+    while sum(map(len, taken)) < GREED:
+        taken.append(bytearray(b"x") * (100 * 2**20))
+        time.sleep(0.1)
+    raise RuntimeError("nobody ended a trial that took all that memory")
+
+
 def hurt() -> None:
     import torch
 
@@ -61,6 +74,8 @@ def hurt() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             if size == 33 or (size == 32 and first):
                 raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+            if size == 36:
+                take_memory()
             ran = usual(session, setting, method, params, forget, seed)
             if size == 35:
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()

@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 import hurting
+import psutil
 import pytest
 import yaml
 
 from neglora.record import Record
 from study.ledger import read_ledger
 
+QUIET = {"CI": "1", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
-def run(folder: Path, *sizes: int, retries: int = 2) -> tuple[dict[int, Record], str]:
+def run(folder: Path, *sizes: int, retries: int = 2, **settings: str) -> tuple[dict[int, Record], str]:
     """A study of one ascent per batch size: its records by batch size, and what it printed."""
     space = {
         "study": "hurt",
@@ -35,7 +37,10 @@ def run(folder: Path, *sizes: int, retries: int = 2) -> tuple[dict[int, Record],
     done = subprocess.run(
         [sys.executable, "-m", "study.cli", "run", "hurt.yaml", "--workers", "2"],
         cwd=folder,
-        env=os.environ | {"CI": "1", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"} | hurting.environment(notes),
+        env=os.environ
+        | {"CI": "1", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+        | hurting.environment(notes)
+        | settings,
         capture_output=True,
         text=True,
         timeout=500,
@@ -87,3 +92,20 @@ def test_a_killed_worker_costs_a_retry_and_a_deadly_trial_is_given_up(tmp_path):
     noted = hurting.attempts(tmp_path / "notes")
     assert [len([each for each in noted if each["batch_size"] == size]) for size in (31, 34, 35)] == [2, 2, 1]
     assert f"{records[34].trial} lost its worker and is run again: its process on " in told
+
+
+def test_a_trial_that_takes_all_memory_is_ended_by_ray_and_the_run_goes_on(tmp_path):
+    memory = psutil.virtual_memory()
+    if memory.available < hurting.GREED + 4 * 2**30:
+        pytest.skip("needs 10 GiB of free memory")
+    # Enough for two workers and half of what the trial takes.
+    threshold = (memory.total - memory.available + 4 * 2**30) / memory.total
+    settings = {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
+    records, _ = run(tmp_path, 36, 30, 29, 28, retries=0, **settings)
+    assert {size: record.status for size, record in records.items()} == {36: "failed", 30: "ok", 29: "ok", 28: "ok"}
+    reason = records[36].reason or ""
+    assert reason.startswith(
+        "the worker was lost once: Ray's out-of-memory killer ended it, since its machine was short of memory ("
+    )
+    assert "GB used, " in reason
+    assert reason.endswith(" GB by this worker)")
