@@ -160,7 +160,7 @@ REST = [
 
 @pytest.mark.parametrize(("old", "new", "said"), ACCESS + REST, ids=[said for _, _, said in ACCESS + REST])
 def test_a_mistake_is_found_where_it_stands(tmp_path, old, new, said):
-    text, checked = check(tmp_path, (old, new))
+    _, checked = check(tmp_path, (old, new))
     found = [problem for problem in checked.problems if said in problem.message]
     assert found, [str(problem) for problem in checked.problems]
     assert all(problem.line is not None and problem.line > 20 for problem in found)
