@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -48,6 +49,7 @@ class S3Backend:
         """
         import boto3
         import botocore.exceptions
+        import botocore.session
         from botocore.config import Config
 
         _, bucket, path, options = parts(uri)
@@ -68,8 +70,10 @@ class S3Backend:
             s3={"addressing_style": "virtual"} if virtual else None,
         )
         try:
-            # A session of its own, since threads must not share the default one.
-            client = boto3.session.Session().client(
+            # A session of its own, since threads must not share the default one; what S3 is need not be read again.
+            session = botocore.session.Session()
+            session.register_component("data_loader", _loader())
+            client = boto3.session.Session(botocore_session=session).client(
                 "s3", endpoint_url=endpoint, region_name=options.get("region"), config=config
             )
         except (botocore.exceptions.BotoCoreError, ValueError) as error:
@@ -173,3 +177,10 @@ class S3Backend:
         if status >= 500 or status in (408, 409, 429) or code in ("SlowDown", "RequestTimeout"):
             return Transient(f"the store is busy or ill ({code or status}): try again later", answered=True)
         return OSError(f"{code or status}: {error.response.get('Error', {}).get('Message', error)}")
+
+
+@cache
+def _loader() -> Any:
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()
