@@ -89,6 +89,36 @@ def test_cloudformation_would_take_the_template():
     assert [str(match) for match in matches if match.rule.id.startswith(("E", "W"))] == []
 
 
+def reaching(uri: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run what the cluster file runs on the head to see whether the storage is reached."""
+    loaded = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+    commands = [*loaded["setup_commands"], *loaded["head_setup_commands"]]
+    asked = [command.replace("python", sys.executable, 1) for command in commands if command.startswith("python -c")]
+    environment = os.environ | {"NEGLORA_STORAGE": uri}
+    return [
+        subprocess.run(["bash", "-c", command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        for command in asked
+    ]
+
+
+@pytest.mark.faults
+def test_setup_sees_whether_the_storage_is_reached(s3):
+    done = reaching(s3.uri())
+    assert [(one.returncode, one.stderr) for one in done] == [(0, ""), (0, "")]
+    assert [method for method, path in s3.requests if path.endswith(".reached")][-2:] == ["PUT", "DELETE"]
+
+
+@pytest.mark.faults
+def test_setup_stops_with_the_reason_where_the_role_may_not(s3):
+    s3.denied.add("closed")
+    listing, writing = reaching(s3.uri(bucket="closed"))
+    assert listing.returncode != 0
+    assert writing.returncode != 0
+    assert "StorageError" in listing.stderr
+    assert "cannot be listed" in listing.stderr
+    assert "cannot be written" in writing.stderr
+
+
 def executable(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
