@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import Any
 
+from neglora.storage import StorageError
 from study.cli.common import UserError
 from study.cli.telling import told
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with told():
             return int(arguments.function(arguments) or 0)
-    except UserError as error:
+    except (UserError, StorageError) as error:
         print(f"neglora: {error}", file=sys.stderr)
         return 2
     except Terminated:

@@ -1,4 +1,4 @@
-"""What the commands share: errors of a user, options, reading a study's folder."""
+"""What the commands share: errors of a user, options, reading a study's folder or URI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from neglora.storage import ObjectStorage, StorageError, is_uri
+from study.ledger import LedgerError
+from study.place import SPACE, Place
 
 #: What `neglora list --model` looks at a model with, where no dataset is named: the paper's ImageNet-100 and its rank.
 CLASSES, IMAGE_SIZE, RANK = 100, 224, 16
@@ -21,7 +25,10 @@ class UserError(Exception):
 def add_storage_arguments(parser: argparse.ArgumentParser, storage: str | None = "runs", said: str = "runs") -> None:
     """The options of every command that makes or reads artifacts; `said` is what help calls the default storage."""
     parser.add_argument(
-        "--storage", default=storage, metavar="DIR", help=f"folder of studies and artifacts (default: {said})"
+        "--storage",
+        default=storage,
+        metavar="DIR_OR_URI",
+        help=f"folder of studies and artifacts, or a URI such as s3://BUCKET/runs (default: {said})",
     )
     add_data_arguments(parser)
     parser.add_argument(
@@ -55,14 +62,28 @@ def data_errors() -> tuple[type[Exception], ...]:
     return (DataError, ForgetError, ModelError, TargetError, WeightsError)
 
 
-def storage_folder(text: str) -> Path:
-    """An absolute, writable storage folder, made if it is missing.
+def storage_of(text: str, *, writes: bool = True) -> str:
+    """A storage: an absolute folder, made if it is missing, or a URI.
+
+    Args:
+        text: what people write.
+        writes: whether it must be possible to write to a URI.
 
     Raises:
-        UserError: it cannot be made or written, or is a URI, which this version does not open.
+        UserError: it cannot be made or written.
     """
-    if "://" in text:
-        raise UserError(f"--storage {text}: storage on a URI is not available in this version; give a folder")
+    if not is_uri(text):
+        return str(_storage_folder(text))
+    place, mark, options = text.partition("?")
+    uri = place.rstrip("/") + mark + options
+    with user_errors(StorageError):
+        storage = ObjectStorage(uri)
+        if writes:
+            storage.check_writable()
+    return uri
+
+
+def _storage_folder(text: str) -> Path:
     folder = Path(text).expanduser().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,21 +95,46 @@ def storage_folder(text: str) -> Path:
     return folder
 
 
-def read_study(study_dir: Path) -> dict[str, Any]:
+def place_of(text: str) -> Place:
+    """A study's place: its folder, or its URI.
+
+    Raises:
+        UserError: a URI that names no study.
+    """
+    with user_errors(ValueError, StorageError):
+        return Place.of(text)
+
+
+def fetch_study(place: Place, *names: str) -> dict[str, Any]:
+    """The resolved space that a study's place holds, brought to its folder with other files of these names.
+
+    Raises:
+        UserError: there is no study, or it cannot be read.
+    """
+    with user_errors(StorageError, LedgerError):
+        place.fetch([SPACE, *names])
+    return read_study(place.folder, place.title)
+
+
+def read_study(study_dir: Path, title: str | None = None) -> dict[str, Any]:
     """The resolved space that a study's folder holds.
+
+    Args:
+        study_dir: the folder.
+        title: what people call it, if not by its path.
 
     Raises:
         UserError: the folder holds no study.
     """
-    path = study_dir / "study.yaml"
+    path, title = study_dir / SPACE, title or str(study_dir)
     try:
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{study_dir} holds no study: there is no {path.name} in it") from None
+        raise UserError(f"{title} holds no study: there is no {SPACE} in it") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{title}/{SPACE} cannot be read: {error}") from error
     if not isinstance(study, dict):
-        raise UserError(f"{path} is not a study's space")
+        raise UserError(f"{title}/{SPACE} is not a study's space")
     return study
 
 

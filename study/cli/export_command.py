@@ -6,6 +6,7 @@ import argparse
 import difflib
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,13 +20,16 @@ from study.cli.common import (
     add_storage_arguments,
     data_errors,
     data_of,
+    fetch_study,
     forget_of,
-    read_study,
-    storage_folder,
+    place_of,
+    storage_of,
     user_errors,
 )
+from study.place import SPACE, Place
 
 if TYPE_CHECKING:
+    from neglora.lora import Adapter
     from neglora.record import Record
     from neglora.reproduce import Difference, Reproduced
     from neglora.setting import Setting
@@ -50,7 +54,7 @@ DISAGREES = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study_dir", metavar="STUDY_DIR", type=Path, help="the study's folder")
+    parser.add_argument("study_dir", metavar="STUDY_DIR", help="the study's folder or URI")
     parser.add_argument("--trial", metavar="ID", help="of the ledger, such as the recommended one")
     parser.add_argument("--forget", metavar="CLASS", help="the replicate's forget set (default: the first replicate's)")
     parser.add_argument("--seed", type=int, metavar="S", help="the replicate's seed (default: the first that fits)")
@@ -69,19 +73,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     from neglora.ascend import Diverged
     from neglora.export import ExportError, check_folder
-    from study.ledger import LedgerError, read_ledger
+    from neglora.storage import StorageError
+    from study.ledger import LedgerError
 
     _check(arguments)
-    study_dir = arguments.study_dir.resolve()
-    study = read_study(study_dir)
-    with user_errors(LedgerError):
-        records = read_ledger(study_dir)
+    place = place_of(arguments.study_dir)
+    study = fetch_study(place)
+    with user_errors(LedgerError, StorageError):
+        records = place.read_ledger()
     if arguments.optuna:
-        return _export_optuna(arguments, study_dir, study, records)
-    record = _record(records, arguments.trial, study_dir)
-    with user_errors(*data_errors(), ExportError, Diverged):
+        return _export_optuna(arguments, place, study, records)
+    record = _record(records, arguments.trial, place)
+    with user_errors(*data_errors(), StorageError, ExportError, Diverged):
         check_folder(arguments.to)
-        return _export(arguments, study_dir, study, record)
+        return _export(arguments, place, study, record)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -101,18 +106,16 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"say {' and '.join(missing)} for the model of a trial, or --optuna URL for all trials")
 
 
-def _export_optuna(
-    arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, Any], records: list[Record]
-) -> int:
+def _export_optuna(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any], records: list[Record]) -> int:
     from study.optuna_export import OptunaExportError, export, shown
     from study.space.cells import cells_of
 
     if not records:
-        raise UserError(f"{study_dir} has no trials yet: there is no ledger in it, or an empty one")
+        raise UserError(f"{place.title} has no trials yet: there is no ledger in it, or an empty one")
     try:
         cells = cells_of(study)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"the space in {study_dir} was written by another version: {error!r}") from error
+        raise UserError(f"the space in {place.title} was written by another version: {error!r}") from error
     console = Console()
     with (
         user_errors(OptunaExportError),
@@ -125,55 +128,54 @@ def _export_optuna(
     return 0
 
 
-def _record(records: list[Record], trial: str, study_dir: Path) -> Record:
+def _record(records: list[Record], trial: str, place: Place) -> Record:
     """The full record of a trial.
 
     Raises:
         UserError: there is none, or it holds no model.
     """
     if not records:
-        raise UserError(f"{study_dir} has no trials yet: there is no ledger in it, or an empty one")
+        raise UserError(f"{place.title} has no trials yet: there is no ledger in it, or an empty one")
     found = next((record for record in records if record.trial == trial and record.fidelity == "full"), None)
     if found is None:
         known = [record.trial for record in records]
         near = difflib.get_close_matches(trial, known, n=3, cutoff=0.5) or known[:3]
-        raise UserError(f"{study_dir} has no trial {trial!r}; the nearest are {', '.join(near)}")
+        raise UserError(f"{place.title} has no trial {trial!r}; the nearest are {', '.join(near)}")
     if not any(replicate["status"] == "ok" for replicate in found.replicates):
         raise UserError(f"{trial} is {found.status} and left no model: {found.reason}")
     return found
 
 
-def _export(arguments: argparse.Namespace, study_dir: Path, study: Mapping[str, Any], record: Record) -> int:
+def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any], record: Record) -> int:
     from neglora.card import card, result_of
     from neglora.data import parse_forget
     from neglora.export import write_export
-    from neglora.kept import adapter_file, kept_adapter
     from neglora.prerequisites import base_of
     from neglora.reproduce import changed_surroundings, differences, reproduce, reproduce_retrain
     from neglora.trial import Session
     from study.recommend import reproduce_command
 
     console = Console()
-    storage = storage_folder(arguments.storage) if arguments.storage else study_dir.parent
+    storage = storage_of(arguments.storage, writes=False) if arguments.storage else place.storage
     method = record.cell["method"]
     setting = _setting(arguments, study, record)
     number = _replicate(arguments, setting, record)
     replicate = record.replicates[number]
     command = reproduce_command(record, study, number) if method != "retrain" else None
-    session = Session(storage)
+    session = Session(storage, commits=False)
     info = session.dataset(setting).info
     forget = parse_forget(info, replicate["forget"])
     try:
         if method == "retrain":
             again = reproduce_retrain(session, setting, replicate)
         else:
-            adapter = kept_adapter(adapter_file(study_dir, record.trial, replicate["forget"], replicate["seed"]))
+            adapter = _kept(place, record.trial, replicate)
             if adapter is None:
                 console.print(f"{record.trial} has no kept adapter and runs again", **PLAIN)
             again = reproduce(session, setting, method, record.params, replicate, adapter)
         result = result_of(session, setting, method, record.params, forget, _as_measured(replicate, again))
     except LookupError as error:
-        raise UserError(f"{error.args[0]}. This makes it again:\n  {_making(command, study_dir, storage)}") from error
+        raise UserError(f"{error.args[0]}. This makes it again:\n  {_making(command, place, storage)}") from error
     changed = changed_surroundings(record, replicate, session, setting)
     found = differences(replicate, again, exact=not changed and (again.from_kept or session.device.type == "cpu"))
     words = _verdict(found, changed)
@@ -218,6 +220,18 @@ def _setting(arguments: argparse.Namespace, study: Mapping[str, Any], record: Re
     return replace(setting, data=replace(setting.data, **data_of(arguments)))
 
 
+def _kept(place: Place, trial: str, replicate: Mapping[str, Any]) -> Adapter | None:
+    """The adapter that the study has kept of a replicate; None where there is none."""
+    from neglora.kept import adapter_file, kept_adapter
+
+    with tempfile.TemporaryDirectory() as temporary:
+        # Not from the working copy: a study that runs here may be about to publish what lies there.
+        folder = Path(temporary) if place.is_remote else place.folder
+        file = adapter_file(folder, trial, replicate["forget"], replicate["seed"])
+        place.fetch([file.relative_to(folder).as_posix()], into=folder)
+        return kept_adapter(file)
+
+
 def _replicate(arguments: argparse.Namespace, setting: Setting, record: Record) -> int:
     """The number of the replicate that is asked for: the first that fits and is not diverged.
 
@@ -258,7 +272,7 @@ def _verdict(found: list[Difference], changed: list[str]) -> str:
     return f"It does not measure as its record says: {len(found)} values differ{likely}"
 
 
-def _making(command: str | None, study_dir: Path, storage: Path) -> str:
+def _making(command: str | None, place: Place, storage: str) -> str:
     if command is None:
-        return shlex.join(["neglora", "run", str(study_dir / "study.yaml"), "--storage", str(storage)])
-    return f"{command} --retrain {shlex.join(['--storage', str(storage)])}"
+        return shlex.join(["neglora", "run", str(place.folder / SPACE), "--storage", storage])
+    return f"{command} --retrain {shlex.join(['--storage', storage])}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,19 +12,24 @@ from typing import TYPE_CHECKING
 import yaml
 from rich.console import Console
 
+from neglora.storage import CACHE, StorageError
 from neglora.synced import replace_synced
 from study.cli.common import (
     UserError,
     add_storage_arguments,
     data_errors,
     data_of,
+    fetch_study,
     read_study,
-    storage_folder,
+    storage_of,
     user_errors,
 )
+from study.cli.publishing import Publishing
+from study.cli.room import Disk, check_room, ray_disk
+from study.place import LEDGER, SPACE, Place
 
 if TYPE_CHECKING:
-    from study.ledger import Ledger
+    from study.ledger import LedgerWriter
     from study.space import Space
 
 EPILOG = """\
@@ -35,6 +39,7 @@ are not run again. `search.trials` and `resources` may be changed in between.
 examples:
   neglora run search_spaces/quickstart.yaml
   neglora run my.yaml --storage /shared/runs --address auto
+  neglora run my.yaml --storage s3://my-bucket/runs --address auto
 """
 
 
@@ -56,7 +61,7 @@ def _positive(text: str) -> int:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from study.ledger import Ledger, LedgerError, LedgerLocked
+    from study.ledger import LedgerError, LedgerLocked
     from study.space import SpaceError, load_space
 
     console = Console()
@@ -67,32 +72,39 @@ def main(arguments: argparse.Namespace) -> int:
         from study.cluster.execution import RunOptions, run_study
         from study.cluster.failures import ClusterError, PreparationError
         from study.keeping import Tidying
-    storage = storage_folder(arguments.storage)
-    study_dir = storage / space.study
+    storage = storage_of(arguments.storage)
+    place = Place(storage, space.study)
+    _check_room(place, arguments.address, console)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     if arguments.fresh:
-        _set_aside(study_dir, console)
-    with user_errors(OSError):
-        study_dir.mkdir(exist_ok=True)
+        with user_errors(LedgerLocked, LedgerError, StorageError, OSError):
+            earlier = place.set_aside(say)
+        if earlier:
+            say(f"the earlier study is now {earlier.title}")
     from study.progress import choose_progress
 
-    with user_errors(LedgerLocked, LedgerError, ClusterError, *data_errors()), Ledger.open(study_dir) as ledger:
-        _agree(study_dir, space)
+    errors: list[type[Exception]] = [LedgerLocked, LedgerError, ClusterError, StorageError, *data_errors()]
+    with user_errors(*errors), place.open_ledger(say) as ledger:
+        _agree(place, space)
         if arguments.retry_failed:
             failed = ledger.set_failed_aside()
             console.print(f"{len(failed)} failed trials will run again")
         console.print(_headline(space), highlight=False)
         progress = choose_progress(console)
-        options = RunOptions(str(storage), arguments.address, arguments.workers, arguments.verbose)
+        options = RunOptions(storage, arguments.address, arguments.workers, arguments.verbose)
+        publishing = Publishing(place, space.resolved(), Tidying(place.folder, space.resolved()))
         try:
-            run_study(space, ledger, options, progress, Tidying(study_dir, space.resolved()))
+            run_study(space, ledger, options, progress, publishing)
         except KeyboardInterrupt:
             progress.close()
-            console.print(
-                f"\nStopped: {len(ledger.records)} finished trials are in\n  {study_dir / 'ledger.jsonl'}\n"
-                f"and the same command goes on from there:\n  neglora {shlex.join(sys.argv[1:])}",
-                highlight=False,
-                soft_wrap=True,
+            say(
+                f"\nStopped: {len(ledger.records)} finished trials are in\n  {place.title}/{LEDGER}\n"
+                f"and the same command goes on from there:\n  neglora {shlex.join(sys.argv[1:])}"
             )
+            publishing.try_now(ledger.records)
             raise
         except PreparationError as error:
             progress.close()
@@ -100,24 +112,26 @@ def main(arguments: argparse.Namespace) -> int:
             return 1
         finally:
             progress.close()
-        finish(study_dir, console, ledger)
+        finish(place, console, ledger, publishing)
     return 0
 
 
-def finish(study_dir: Path, console: Console, ledger: Ledger) -> None:
+def finish(place: Place, console: Console, ledger: LedgerWriter, publishing: Publishing) -> None:
     """Write tables and report, and say how the study ended."""
     from study.aggregate import write_tables
     from study.keeping import remove_unfinished, tidy
     from study.papertable import write_paper_tables
     from study.report import write_report
 
-    records, space = list(ledger.records), read_study(study_dir)
-    write_tables(study_dir, records, space)
-    write_paper_tables(study_dir, records, space)
-    tidy(study_dir, records, space)
-    remove_unfinished(study_dir)
-    report = write_report([study_dir], study_dir / "report.html")
-    shown = Path("reports") / f"{study_dir.name}.html"
+    # The ledger as one file, which on a URI is made from its objects: what is written below quotes its checksum.
+    folder, records, space = place.folder, list(ledger.records), fetch_study(place, LEDGER)
+    made = [*write_tables(folder, records, space), *write_paper_tables(folder, records, space)]
+    tidy(folder, records, space)
+    remove_unfinished(folder)
+    report = write_report([folder], folder / "report.html")
+    place.publish([LEDGER, *(file.relative_to(folder).as_posix() for file in (*made, report))])
+    publishing.now(records)
+    shown = Path("reports") / f"{place.name}.html"
     try:
         shown.parent.mkdir(exist_ok=True)
         shown.write_bytes(report.read_bytes())
@@ -132,37 +146,40 @@ def finish(study_dir: Path, console: Console, ledger: Ledger) -> None:
     console.print(f"Report: {shown}", highlight=False, soft_wrap=True)
 
 
-def _set_aside(study_dir: Path, console: Console) -> None:
-    from study.ledger import Ledger, LedgerError, LedgerLocked
-
-    if not study_dir.exists():
-        return
-    # Whoever runs this study now holds the lock: it is not moved from under them.
-    with user_errors(LedgerLocked, LedgerError), Ledger.open(study_dir):
-        place = study_dir.with_name(f"{study_dir.name}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-        study_dir.rename(place)
-    console.print(f"the earlier study is now {place}", highlight=False, soft_wrap=True)
+def _check_room(place: Place, address: str | None, console: Console) -> None:
+    other = f"name another folder in {CACHE}" if place.is_remote else "give another folder with --storage"
+    disks = [Disk("the study", place.folder, f"free space there, or {other}")]
+    if address is None:
+        disks.append(ray_disk())
+    for warning in check_room(*disks):
+        console.print(warning, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _agree(study_dir: Path, space: Space) -> None:
+def _agree(place: Place, space: Space) -> None:
     """Keep the space beside its ledger, and refuse to mix trials of two different spaces.
 
     Raises:
-        UserError: the folder holds trials of another space; the message lists what differs.
+        UserError: the place holds trials of another space; the message lists what differs.
+        StorageError: the storage cannot be read or written.
     """
     from study.space import differences
 
-    path = study_dir / "study.yaml"
+    # What another machine has changed since this one last ran the study, its adapters too, must not come back.
+    place.clear()
+    place.fetch([SPACE])
+    path = place.folder / SPACE
     resolved = space.resolved()
     if path.exists():
-        changed = differences(read_study(study_dir), resolved)
+        changed = differences(read_study(place.folder, place.title), resolved)
         if changed:
             listing = "\n".join(f"  {line}" for line in changed)
             raise UserError(
-                f"{study_dir} holds a study of another space. What differs:\n{listing}\n"
+                f"{place.title} holds a study of another space. What differs:\n{listing}\n"
                 f"Give the study another name, or set the old one aside with --fresh"
             )
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_synced(path, yaml.safe_dump(resolved, sort_keys=False).encode())
+    place.publish([SPACE])
 
 
 def _headline(space: Space) -> str:

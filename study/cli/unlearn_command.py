@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from study.cli.common import UserError, add_storage_arguments, data_errors, storage_folder, user_errors
+from study.cli.common import UserError, add_storage_arguments, data_errors, storage_of, user_errors
 from study.cli.settings import settings_of
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def main(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json)
     from neglora.artifacts import ArtifactError
     from neglora.export import ExportError, check_folder
+    from neglora.storage import StorageError
     from neglora.train import TrainingDiverged
 
-    with user_errors(*data_errors(), ArtifactError, TrainingDiverged, ExportError):
+    with user_errors(*data_errors(), ArtifactError, StorageError, TrainingDiverged, ExportError):
         if arguments.to:
             check_folder(arguments.to)
         return _unlearn(arguments, console)
@@ -89,7 +90,7 @@ def _unlearn(arguments: argparse.Namespace, console: Console) -> int:
 
     setting, params, given = settings_of(arguments)
     forget = parse_forget(setting.dataset_info(), given)
-    session = Session(storage_folder(arguments.storage))
+    session = Session(storage_of(arguments.storage))
     use_threads(setting.threads)
     if damage := session.dataset(setting).damage:
         console.print(damage, style="yellow", highlight=False, markup=False)
