@@ -296,7 +296,7 @@ def _jump(shift: str) -> Callable[[Machines], None]:
 
 
 #: Workers of trials, by the title of their process.
-WORKER = r"^(ray::.*([Ww]orker|prepare)|neglora )"
+WORKER = r"^ray::(neglora |TrialWorker|prepare)"
 
 FAULTS: dict[str, Callable[[Machines], None]] = {
     "kill -9 of the driver": Machines.kill_driver,

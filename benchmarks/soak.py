@@ -41,11 +41,13 @@ from neglora.artifacts import FACTS, WEIGHTS
 from study.asked import asked_trials
 
 STUDY = "soak"
-STORAGE_BYTES = 192 * 2**20
+STORAGE_BYTES = 400 * 2**20
 #: A fault comes so many records after the last one, at random.
 BETWEEN = (4, 12)
 #: Seconds without a new record after which the soak gives up: something is stuck.
-STUCK = 300.0
+STUCK = 240.0
+#: So many starts of the driver without a new record, and the soak gives up too.
+STARTS = 6
 
 
 def space(trials: int) -> dict[str, object]:
@@ -181,7 +183,7 @@ def _hit(machines: Machines, books: Books, fault: str, space: Path) -> Seen:
 
 def _wait(machines: Machines, books: Books, count: int, space: Path) -> bool:
     """Until the ledger has `count` lines, starting again what ended. False if nothing came for too long."""
-    last, since = -1, time.monotonic()
+    last, since, starts = -1, time.monotonic(), 0
     while True:
         have = _count(books.ledger)
         if have >= count:
@@ -190,14 +192,15 @@ def _wait(machines: Machines, books: Books, count: int, space: Path) -> bool:
                 raise SystemExit(f"{lost} lines of the ledger are gone or changed")
             return True
         if have != last:
-            last, since = have, time.monotonic()
-        if time.monotonic() - since > STUCK:
+            last, since, starts = have, time.monotonic(), 0
+        if time.monotonic() - since > STUCK or starts > STARTS:
             print(f"stuck at {have} of {count}:\n{machines.driver_output()[-3000:]}", file=sys.stderr)
             return False
         if machines.driver_ended():
             if machines.finished():
                 books.look()
                 return len(books) >= count
+            starts += 1
             machines.mend(space)
         time.sleep(0.3)
 
