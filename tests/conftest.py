@@ -23,4 +23,5 @@ def s3(s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     yield s3_server
     s3_server.denied.clear()
+    s3_server.unconditional = False
     s3_server.busy = 0

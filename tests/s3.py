@@ -43,12 +43,14 @@ class S3:
     Attributes:
         port: on loopback.
         denied: buckets that answer everything with 403.
+        unconditional: whether it ignores conditions of writes, as old servers do.
         busy: how many of the next requests are answered with 503 before they do anything.
         requests: method and path of every request so far.
     """
 
     port: int
     denied: set[str] = field(default_factory=set)
+    unconditional: bool = False
     busy: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,6 +108,8 @@ def serving() -> Iterator[S3]:
 
     def app(environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         refused = shown[0].answer(environment)
+        if shown[0].unconditional:
+            environment.pop("HTTP_IF_NONE_MATCH", None)
         if refused is None:
             return inner(environment, start_response)
         # Read to its end, so that the client sees the answer and no broken line.

@@ -143,14 +143,21 @@ class ObjectStorage:
         self._try("removed", name, lambda: self._backend.delete(name))
 
     def check_writable(self) -> None:
-        """Find out now, rather than after an hour of work, whether objects can be written.
+        """Find out now, rather than after an hour of work, whether objects can be written, and one writer wins.
 
         Raises:
-            StorageError: they cannot.
+            StorageError: they cannot, or the store overwrites what it is told to leave.
         """
         name = f".probe-{random.SystemRandom().getrandbits(64):016x}"
-        self.write(name, b"neglora was here to see whether it can write\n")
+        data = b"neglora was here to see whether it can write\n"
+        self.write_new(name, data)
+        again = self.write_new(name, data)
         self.delete(name)
+        if again:
+            raise StorageError(
+                f"{self.title}: this store ignores conditional writes (If-None-Match), without which two writers do "
+                "not see each other: use a newer version of it, or another storage"
+            )
 
     def _try(self, done: str, name: str, attempt: Callable[[], _T]) -> _T:
         """The one place where anything is tried again. Every operation may be repeated without harm."""

@@ -205,6 +205,7 @@ def test_a_line_that_breaks_in_a_commit(s3, uri, machine, monkeypatch):
             with pytest.raises(StorageError, match="does not answer"):
                 store.commit(own)
             assert watching.get("base", WHAT) is None
+            assert FACTS not in objects(watching), "which is written last"
         line.cut(down=0)
         with pytest.raises(StorageError, match="does not answer"):
             store.commit(own)
@@ -222,6 +223,7 @@ def test_a_storage_that_cannot_be_written_is_found_out_before_anything_is_made(s
         raise StorageError(f"{name} cannot be written: access is denied")
 
     monkeypatch.setattr(ObjectStorage, "write", denied)
+    monkeypatch.setattr(ObjectStorage, "write_new", denied)
     with pytest.raises(StorageError, match="access is denied"):
         store.get_or_make("base", WHAT, never)
 

@@ -184,6 +184,14 @@ def test_check_writable_leaves_nothing(storage):
     assert storage.names() == []
 
 
+def test_a_store_that_overwrites_what_it_is_told_to_leave_is_refused(s3):
+    storage = ObjectStorage(s3.uri())
+    s3.unconditional = True
+    with pytest.raises(StorageError, match=r"^s3://tests/\S+: this store ignores conditional writes"):
+        storage.check_writable()
+    assert storage.names() == []
+
+
 def test_the_endpoint_may_come_from_the_environment(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     ObjectStorage("s3://tests/by-environment").write("a", b"1")
