@@ -64,17 +64,27 @@ end() {
   rm -rf "$folder"
 }
 trap end EXIT
-trap '[ -z "$node" ] || kill -TERM "$node" 2>/dev/null || true' TERM INT HUP
+told=
+trap 'told=1; [ -z "$node" ] || kill -TERM "$node" 2>/dev/null || true' TERM INT HUP
 
-# A group of its own from the start, so that the above holds before Ray has made it one.
-set -m
-"$ray" start --block "${part[@]}" --node-ip-address="$own" --temp-dir="$folder" --object-store-memory="$store" "$@" \
-  </dev/null &
-node=$!
-set +m
-status=0
-while kill -0 "$node" 2>/dev/null; do
-  # A signal ends the wait before the node has ended.
-  wait "$node" && status=0 || status=$?
+# Ray gives up a node that takes more than 30 s, which the first look at files of a busy or shared file system may take;
+# so a second one is started where the first did not come up.
+status=1
+for attempt in 1 2; do
+  # A group of its own from the start, so that `end` holds before Ray has made it one.
+  set -m
+  "$ray" start --block "${part[@]}" --node-ip-address="$own" --temp-dir="$folder" --object-store-memory="$store" "$@" \
+    </dev/null &
+  node=$!
+  set +m
+  while kill -0 "$node" 2>/dev/null; do
+    # A signal ends the wait before the node has ended.
+    wait "$node" && status=0 || status=$?
+  done
+  # Ray writes this file once the node is up.
+  if [ -n "$told" ] || [ -e "$folder/ray_current_cluster" ] || [ "$attempt" = 2 ]; then break; fi
+  kill -KILL -- "-$node" 2>/dev/null || true
+  rm -rf "${folder:?}"/*
+  echo "node.sh: the node did not start ($status); one more attempt"
 done
 exit "$status"

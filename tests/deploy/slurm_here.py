@@ -1,4 +1,4 @@
-"""A Slurm of one's own on this machine, with two nodes, for tests: Debian's slurm-wlm and munge, as root, in a folder."""
+"""A Slurm with two nodes on this machine, for tests: Debian's slurm-wlm and munge, as root, all in one folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class Slurm:
 @contextmanager
 def slurm(folder: Path) -> Iterator[Slurm]:
     """Start munged, the controller and two nodes; at the end, end them and all jobs."""
-    names = dict(folder=folder, host=socket.gethostname(), nodes=NODES, ports=_free_ports(3))
+    names = {"folder": folder, "host": socket.gethostname(), "nodes": NODES, "ports": _free_ports(3)}
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**names))
     (folder / "state").mkdir()
     key = folder / "munge.key"
@@ -155,8 +155,7 @@ def _idle(here: Slurm) -> int:
     return done.stdout.split().count("idle")
 
 
-def _until(holds: object, otherwise: str, seconds: float = 90) -> None:
-    assert callable(holds)
+def _until(holds: Callable[[], object], otherwise: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, otherwise

@@ -70,7 +70,7 @@ def submit(here: Slurm, project: Path, *options: str, nodes: int = 1, **environm
 
 def temporary(project: Path) -> Path:
     """A folder for Ray's own files, which this test alone uses; its path is short, for sockets."""
-    folder = Path(f"/tmp/h-{project.stat().st_ino}")  # noqa: S108
+    folder = Path(f"/tmp/h-{project.stat().st_ino}")
     folder.mkdir(exist_ok=True, mode=0o700)
     return folder
 
