@@ -145,7 +145,9 @@ class Lease:
 
 
 @contextmanager
-def leased(storage: ObjectStorage, name: str, *, say: Say | None = None, timing: Timing = TIMING) -> Iterator[Lease]:
+def leased(
+    storage: ObjectStorage, name: str, *, say: Say | None = None, timing: Timing | None = None
+) -> Iterator[Lease]:
     """Hold a lease while the block runs.
 
     Args:
@@ -157,6 +159,7 @@ def leased(storage: ObjectStorage, name: str, *, say: Say | None = None, timing:
         LockHeld: another process holds it, or has just taken it over from a dead one.
         StorageError: the storage cannot be read or written.
     """
+    timing = timing or TIMING
     lease = Lease(storage, name, timing)
     _acquire(lease, storage, name, say or logger.info, timing)
     lease.start()
@@ -166,13 +169,13 @@ def leased(storage: ObjectStorage, name: str, *, say: Say | None = None, timing:
         lease.end()
 
 
-def lease_holder(storage: ObjectStorage, name: str, timing: Timing = TIMING) -> str | None:
+def lease_holder(storage: ObjectStorage, name: str, timing: Timing | None = None) -> str | None:
     """Who holds a lease, in words, after a look of up to three beats at whether it lives; None where nobody does.
 
     Raises:
         StorageError: the storage cannot be read.
     """
-    seen = _current(storage, name)
+    timing, seen = timing or TIMING, _current(storage, name)
     if seen is None:
         return None
     held = Holder.read(seen)

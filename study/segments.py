@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from neglora.record import Record
 from neglora.storage import ObjectStorage, StorageError
 from study.holders import LockHeld
-from study.lease import TIMING, Lease, LeaseLost, Say, Timing, leased
+from study.lease import Lease, LeaseLost, Say, Timing, leased
 from study.ledger import LOCK, LedgerError, LedgerLocked, Line, content_of, line_key, parse_lines
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def read_segments(storage: ObjectStorage, study: str) -> list[Line]:
 
 @contextmanager
 def study_leased(
-    storage: ObjectStorage, study: str, *, say: Say | None = None, timing: Timing = TIMING
+    storage: ObjectStorage, study: str, *, say: Say | None = None, timing: Timing | None = None
 ) -> Iterator[Lease]:
     """Lock a study while the block runs; see `SegmentLedger.open`.
 
@@ -115,7 +115,7 @@ class SegmentLedger:
         *,
         say: Say | None = None,
         first: Callable[[], object] | None = None,
-        timing: Timing = TIMING,
+        timing: Timing | None = None,
     ) -> Iterator[SegmentLedger]:
         """Lock the study by a lease and hand over the writer.
 
