@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+#: Beside the packages where they were sent without their repository: the revision that they were sent from.
+REVISION = "neglora.revision"
 PACKAGES = ("neglora", "torch", "torchvision", "timm", "peft", "optuna", "ray", "numpy", "scikit-learn")
 
 
@@ -27,10 +29,14 @@ def versions() -> dict[str, str | None]:
 
 @cache
 def revision() -> str | None:
-    """The git revision of the source, with `+` where files differ from it; None outside a checkout."""
+    """The git revision of the source, with `+` where files differ from it.
+
+    Outside a checkout it is the one that was sent along; None without either.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
-        return None
+        sent = root / REVISION
+        return sent.read_text(encoding="ascii").strip() if sent.is_file() else None
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")

@@ -12,9 +12,11 @@ from typing import Any
 from neglora.storage import StorageError
 from study.cli.common import UserError
 from study.cli.telling import told
+from study.cli.terminal import plain
 
 COMMANDS: dict[str, str] = {
     "run": "run a study, or go on with it, and write its report",
+    "submit": "send a study to a cluster, where it runs without this machine",
     "status": "say how far a study is",
     "report": "write the report of one or several studies",
     "unlearn": "run one configuration and print its metrics beside base and Retrain",
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with told():
             return int(arguments.function(arguments) or 0)
     except (UserError, StorageError) as error:
-        print(f"neglora: {error}", file=sys.stderr)
+        print(plain(f"neglora: {error}"), file=sys.stderr)
         return 2
     except Terminated:
         return TERMINATED

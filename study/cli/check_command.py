@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from study.cli.common import UserError, add_data_arguments, data_of
+from study.cli.terminal import Terminal
 
 EPILOG = """\
 A file is what its keys say: a search space (study), a cluster for `ray up` (cluster_name, provider), or a manifest for
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    console = Console()
+    console = Terminal()
     problems = [told for path in arguments.files if (told := _check(path, data_of(arguments), console))]
     if problems:
         raise UserError("\n".join(problems))

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from study.cli.common import (
     UserError,
     add_storage_arguments,
@@ -26,6 +24,7 @@ from study.cli.common import (
     storage_of,
     user_errors,
 )
+from study.cli.terminal import Terminal
 from study.place import SPACE, Place
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def _export_optuna(arguments: argparse.Namespace, place: Place, study: Mapping[s
         cells = cells_of(study)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"the space in {place.title} was written by another version: {error!r}") from error
-    console = Console()
+    console = Terminal()
     with (
         user_errors(OptunaExportError),
         console.status("writing") if console.is_terminal else nullcontext(),
@@ -150,12 +149,12 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
     from neglora.card import card, result_of
     from neglora.data import parse_forget
     from neglora.export import write_export
-    from neglora.prerequisites import base_of
+    from neglora.prerequisites import base_of, find
     from neglora.reproduce import changed_surroundings, differences, reproduce, reproduce_retrain
     from neglora.trial import Session
     from study.recommend import reproduce_command
 
-    console = Console()
+    console = Terminal()
     storage = storage_of(arguments.storage, writes=False) if arguments.storage else place.storage
     method = record.cell["method"]
     setting = _setting(arguments, study, record)
@@ -187,7 +186,9 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
         return DISAGREES
     merge = record.params.get("merge")
     parts = again.adapter if merge == "dense" else None
-    base = session.get(base_of(setting, replicate["seed"], record.params["sparsity"])) if method != "retrain" else None
+    wanted = base_of(setting, replicate["seed"], record.params["sparsity"]) if method != "retrain" else None
+    # A session holds no weights beside its models'.
+    base = find(wanted, session.store, session.dataset(setting)) if wanted else None
     made = card(
         result
         | {"study": study["study"], "trial": record.trial, "command": command}
@@ -195,11 +196,11 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
         setting=setting,
         dataset=session.dataset(setting),
         forget=forget,
-        base=base.artifact if base else None,
+        base=base,
         adapter=again.adapter,
         merge=merge,
     )
-    names = write_export(arguments.to, again.model, made, base=base.artifact.tensors if base else None, adapter=parts)
+    names = write_export(arguments.to, again.model, made, base=base.tensors if base else None, adapter=parts)
     console.print(f"{words}.", **PLAIN)
     console.print(f"{arguments.to} holds {', '.join(names)}", **PLAIN)
     return 0

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.cli.common import CLASSES, IMAGE_SIZE, RANK, UserError
+from study.cli.terminal import Terminal
 
 EPILOG = """\
 examples:
@@ -35,14 +36,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         from study.cli.model_listing import list_model
 
-        list_model(arguments, Console())
+        list_model(arguments, Terminal())
         return 0
     given = [
         name for name in ("dataset", "classes", "image_size", "rank", "set", "data_root") if getattr(arguments, name)
     ]
     if given:
         raise UserError(f"--{given[0].replace('_', '-')} goes with --model NAME")
-    _list_names(Console())
+    _list_names(Terminal())
     return 0
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from neglora.storage import StorageError
 from study.cli.common import fetch_study, place_of, user_errors
+from study.cli.terminal import Terminal
 from study.place import LEDGER, Place
 
 
@@ -23,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     from study.papertable import write_paper_tables
     from study.report import write_report
 
-    console = Console()
+    console = Terminal()
     places = [place_of(text) for text in arguments.study_dirs]
     with user_errors(LedgerError, StorageError, OSError):
         made: dict[Place, list[Path]] = {}

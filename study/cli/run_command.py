@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ from study.cli.common import (
 )
 from study.cli.publishing import Publishing
 from study.cli.room import Disk, check_room, ray_disk
+from study.cli.terminal import Terminal
 from study.place import LEDGER, SPACE, Place
 
 if TYPE_CHECKING:
@@ -46,11 +48,16 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("space", metavar="SPACE.yaml", type=Path, help="what to study")
     parser.add_argument("--address", help="a running Ray cluster, such as 'auto'; without it Ray is started here")
+    add_study_arguments(parser)
+    add_storage_arguments(parser)
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a study is run, here or on a cluster that it is sent to."""
     parser.add_argument("--workers", type=_positive, metavar="N", help="at most N trials at once (default: what fits)")
     parser.add_argument("--fresh", action="store_true", help="set an earlier study of this name aside and start anew")
     parser.add_argument("--retry-failed", action="store_true", help="run trials that failed once more")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and the workers print")
-    add_storage_arguments(parser)
 
 
 def _positive(text: str) -> int:
@@ -64,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
     from study.ledger import LedgerError, LedgerLocked
     from study.space import SpaceError, load_space
 
-    console = Console()
+    console = Terminal()
     with console.status("reading the space") if console.is_terminal else nullcontext():
         with user_errors(SpaceError):
             space = load_space(arguments.space, data=data_of(arguments))
@@ -119,6 +126,7 @@ def main(arguments: argparse.Namespace) -> int:
 def finish(place: Place, console: Console, ledger: LedgerWriter, publishing: Publishing) -> None:
     """Write tables and report, and say how the study ended."""
     from study.aggregate import write_tables
+    from study.cluster.bundle import SUBMITTED
     from study.keeping import remove_unfinished, tidy
     from study.papertable import write_paper_tables
     from study.report import write_report
@@ -131,19 +139,25 @@ def finish(place: Place, console: Console, ledger: LedgerWriter, publishing: Pub
     report = write_report([folder], folder / "report.html")
     place.publish([LEDGER, *(file.relative_to(folder).as_posix() for file in (*made, report))])
     publishing.now(records)
-    shown = Path("reports") / f"{place.name}.html"
-    try:
-        shown.parent.mkdir(exist_ok=True)
-        shown.write_bytes(report.read_bytes())
-    except OSError as error:
-        console.print(f"the report could not be copied to {shown}: {error.strerror}", style="yellow")
-        shown = report
+    shown = f"{place.title}/{report.name}" if SUBMITTED in os.environ else str(_copied(report, place.name, console))
     counts = {status: sum(record.status == status for record in records) for status in ("ok", "diverged", "failed")}
     told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     console.print(f"{len(records)} trials: {told or 'none'}", highlight=False)
     if counts["failed"]:
         console.print("failed trials run again with --retry-failed", highlight=False)
     console.print(f"Report: {shown}", highlight=False, soft_wrap=True)
+
+
+def _copied(report: Path, name: str, console: Console) -> Path:
+    """Where the report can be read: beside others in the current folder, if it can be written."""
+    shown = Path("reports") / f"{name}.html"
+    try:
+        shown.parent.mkdir(exist_ok=True)
+        shown.write_bytes(report.read_bytes())
+    except OSError as error:
+        console.print(f"the report could not be copied to {shown}: {error.strerror}", style="yellow")
+        return report
+    return shown
 
 
 def _check_room(place: Place, address: str | None, console: Console) -> None:

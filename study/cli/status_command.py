@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
-
 from study.cli.common import UserError, fetch_study, place_of, user_errors
+from study.cli.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
         totals = asked_trials(study)
     except (KeyError, TypeError) as error:
         raise UserError(f"{place.title}/study.yaml is not a study's space: {error!r}") from error
-    console = Console()
+    console = Terminal()
     console.print(
         f"Study {study.get('study')}: " + (f"written by {running}" if running else "not running"), markup=False
     )

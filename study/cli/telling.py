@@ -7,15 +7,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from study.cli.terminal import plain
+
 #: Loggers whose progress is told; of all others warnings are.
 LIBRARY, LONG_WORK = "neglora", "neglora.data"
+
+
+class _Plain(logging.Formatter):
+    """Messages quote names that others gave."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 @contextmanager
 def told() -> Iterator[None]:
     """Print what the library logs to stderr for as long as the context lasts: decoding and fetching, and warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Plain("%(message)s"))
     library, long_work = logging.getLogger(LIBRARY), logging.getLogger(LONG_WORK)
     before = long_work.level
     library.addHandler(handler)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from study.cli.common import UserError, add_storage_arguments, data_errors, storage_of, user_errors
 from study.cli.settings import settings_of
+from study.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from neglora.data import ForgetSet
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    console = Console(stderr=arguments.json)
+    console = Terminal(stderr=arguments.json)
     from neglora.artifacts import ArtifactError
     from neglora.export import ExportError, check_folder
     from neglora.storage import StorageError
@@ -123,10 +124,11 @@ def _write(
     """The same files as `neglora export` writes."""
     from neglora.card import card
     from neglora.export import write_export
-    from neglora.prerequisites import base_of
+    from neglora.prerequisites import base_of, ensure
 
     params = result["params"]
-    base = session.get(base_of(setting, params["seed"], params["sparsity"])).artifact
+    # There by now; the session holds no weights beside its models'.
+    base = ensure(base_of(setting, params["seed"], params["sparsity"]), session.store, session.dataset(setting))
     made = card(
         result,
         setting=setting,

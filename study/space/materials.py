@@ -15,7 +15,7 @@ from study.space.problems import Findings, Place, unknown_name
 def check_data(draft: Draft, findings: Findings) -> None:
     """Datasets that are not where they should be, and numbers that do not fit their channels."""
     for name, error in draft.missing.items():
-        findings.add(("datasets", draft.listed("datasets").index(name)), str(error))
+        findings.add(("datasets", draft.listed("datasets").index(name)), str(error), of_disk=True)
     for key in ("mean", "std"):
         given = getattr(draft.options, key)
         for dataset in draft.datasets:
@@ -62,7 +62,7 @@ def _weights_of(model: str, file: str, place: Place, findings: Findings) -> None
         if _entry(model).pretrained is None:
             findings.add(place, f"there are no pretrained weights of {model}: leave it out, or give a file")
     elif file.strip() and not Path(read_weights(file)).is_file():
-        findings.add(place, f"there is no file {read_weights(file)}")
+        findings.add(place, f"there is no file {read_weights(file)}", of_disk=True)
 
 
 def _entry(model: str) -> ModelEntry:

@@ -22,12 +22,14 @@ class Problem:
         path: the dotted place in it, `methods.neglora.rank[2]`; empty for the file as a whole.
         line: the line in the file, from 1; None where there is none.
         message: what was expected and what came.
+        of_disk: it is about data or weights that are not on this machine, and may be on another.
     """
 
     source: str
     path: str
     line: int | None
     message: str
+    of_disk: bool = False
 
     def __str__(self) -> str:
         line = f"line {self.line}" if self.line is not None else ""
@@ -77,20 +79,21 @@ class Findings:
     marks: dict[Place, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, place: Place, message: str, line: int | None = None) -> None:
+    def add(self, place: Place, message: str, line: int | None = None, *, of_disk: bool = False) -> None:
         """Note a problem. Its file and line are those of the place, or of the nearest thing around it.
 
         Args:
             place: where.
             message: what was expected and what came.
             line: in the file itself, where the place alone does not tell.
+            of_disk: it is about data or weights that are not on this machine.
         """
         around = (place[:length] for length in range(len(place), 0, -1))
         mark = next((self.marks[outer] for outer in around if outer in self.marks), None)
         if line is not None or mark is None:
-            problem = Problem(self.source, dotted(place), line, message)
+            problem = Problem(self.source, dotted(place), line, message, of_disk)
         else:
-            problem = Problem(mark.source, dotted(place), mark.line, message)
+            problem = Problem(mark.source, dotted(place), mark.line, message, of_disk)
         if problem not in self.problems:
             self.problems.append(problem)
 
