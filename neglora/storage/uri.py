@@ -33,10 +33,12 @@ def parts(uri: str) -> tuple[str, str, str, dict[str, str]]:
 
 
 def shown(uri: str) -> str:
-    """A URI as people may see it in a terminal or a log: without user, password and options.
+    """A URI as people may see it in a terminal or a log: without user, password and options. A folder as it is.
 
     Of a URI that is malformed, such as a password with a slash in it, less is shown rather than too much.
     """
+    if not is_uri(uri):
+        return uri
     scheme, authority, path, _ = parts(uri)
     if scheme in AZURE and "@" in authority:
         # What comes before the host is the container.

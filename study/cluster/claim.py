@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from neglora.storage import is_uri, shown
+from neglora.storage import shown
 from study.cluster.failures import ClusterError
 
 NAMESPACE = "neglora"
@@ -47,8 +47,7 @@ def claimed(storage: str, study: str) -> Iterator[None]:
     Raises:
         ClusterError: another driver is; the message says which.
     """
-    place = shown(storage) if is_uri(storage) else storage
-    digest = hashlib.sha256(place.rstrip("/").encode()).hexdigest()[:12]
+    digest = hashlib.sha256(shown(storage).rstrip("/").encode()).hexdigest()[:12]
     name = f"{study}-{digest}"
     deadline = time.monotonic() + GRACE_SECONDS
     while (actor := _claim(name)) is None:
