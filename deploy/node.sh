@@ -58,6 +58,7 @@ store=$((store > 80000000 ? store : 80000000))
 # Made with mode 700: nobody else can put anything there.
 folder=$(mktemp -d "${NEGLORA_TMP:-/tmp}/neglora-XXXXXX")
 node=
+# shellcheck disable=SC2329
 end() {
   # `ray start` leads a process group, in which all that it starts is.
   [ -z "$node" ] || kill -KILL -- "-$node" 2>/dev/null || true
