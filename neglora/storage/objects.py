@@ -165,9 +165,11 @@ class ObjectStorage:
         while True:
             try:
                 result = attempt()
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 self._answered = True
-                raise
+                if done == "read":
+                    raise
+                raise StorageError(f"{self.title}/{name} cannot be {done}: {_one_line(error)}") from error
             except Transient as error:
                 self._answered |= error.answered
                 limit = self.patience if self._answered else min(self.patience, FIRST_PATIENCE)

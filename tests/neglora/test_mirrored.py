@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -349,6 +351,43 @@ def test_a_folder_or_a_uri(s3, tmp_path):
     assert remote.title == "s3://tests/runs/artifacts"
     assert (tmp_path / "cache") in remote.root.parents
     assert remote.root.name == mirrored.ARTIFACTS
+
+
+KILLED = """
+import json, os, sys
+from pathlib import Path
+import torch
+from neglora.mirrored import MirroredStore
+from neglora.storage import ObjectStorage
+
+uri, cache, what, use, when = sys.argv[1:]
+original = getattr(ObjectStorage, use)
+
+def dies(self, name, data):
+    if not name.startswith("artifacts/"):
+        return original(self, name, data)
+    if when == "after":
+        original(self, name, data)
+    os.kill(os.getpid(), 9)
+
+setattr(ObjectStorage, use, dies)
+store = MirroredStore(ObjectStorage(uri), Path(cache), commits=True)
+store.get_or_make("base", json.loads(what), lambda partial: ({"w": torch.ones(3, 5)}, {"accuracy": 1.0}))
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("use", ["write", "write_new"])
+def test_a_maker_that_is_killed_in_its_commit(use, when, s3, uri, machine, tmp_path):
+    """Whole or absent for others, and made up for by the next on this machine without being made again."""
+    command = [sys.executable, "-c", KILLED, uri, str(tmp_path / "here"), json.dumps(WHAT), use, when]
+    assert subprocess.run(command, timeout=250).returncode == -9
+    found = machine("there").get("base", WHAT)
+    assert (found is not None) == (use == "write_new" and when == "after")
+    assert machine("here").get_or_make("base", WHAT, never).facts == {"accuracy": 1.0}
+    assert machine("there").get("base", WHAT).facts == {"accuracy": 1.0}
+    assert objects(machine("there")) == [FACTS, weights_name(packed())]
 
 
 def test_a_session_on_a_uri(s3, setting, tiny):

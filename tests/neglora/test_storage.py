@@ -299,6 +299,15 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     assert storage.names() == []
 
 
+def test_a_place_that_is_missing_for_a_write_is_no_missing_object(folder, monkeypatch):
+    def nowhere(self: FolderBackend, name: str, data: bytes) -> None:
+        raise FileNotFoundError("no such container")
+
+    monkeypatch.setattr(FolderBackend, "write", nowhere)
+    with pytest.raises(StorageError, match="a cannot be written: no such container"):
+        folder.write("a", b"")
+
+
 def test_a_file_of_a_folder_appears_whole(folder):
     """Killed while it writes: what is there is what was there."""
     folder.write("a", b"old")
