@@ -131,6 +131,31 @@ def test_a_clock_that_jumps_kills_nobody(folder: ObjectStorage, monkeypatch: pyt
         pytest.fail("taken from a holder that lives")
 
 
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs Debian's package faketime")
+def test_the_clock_of_a_holder_jumps_and_its_beats_go_on(folder: ObjectStorage, tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    environment = os.environ | {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock)}
+    environment |= {"FAKETIME_NO_CACHE": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder.uri], stdout=subprocess.PIPE, text=True, env=environment
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            for jump in ("+3d", "-3d", "+1h"):
+                clock.write_text(jump)
+                before = json.loads(folder.read(LOCK))["beat"]
+                until(lambda before=before: json.loads(folder.read(LOCK))["beat"] > before + 2)
+                with pytest.raises(LockHeld, match=f"process {other.pid} "), leased(folder, LOCK, timing=PATIENT):
+                    pytest.fail("two hold the lease")
+        finally:
+            other.kill()
+
+
 def test_since_when_a_holder_holds_does_not_matter(folder: ObjectStorage) -> None:
     foreign(folder, since="2999-01-01T00:00:00+00:00")
     with leased(folder, LOCK, timing=QUICK):

@@ -70,6 +70,17 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return give
 
 
+@pytest.fixture
+def short_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of a line: the real one takes its time, and one test makes it."""
+
+    def write_report(folders: list[Path], out: Path) -> Path:
+        out.write_text("a report")
+        return out
+
+    monkeypatch.setattr("study.report.write_report", write_report)
+
+
 def said(capsys: pytest.CaptureFixture[str], *words: str, expected: int = 0) -> str:
     """Run a command; all that it printed, on one line."""
     assert main(list(words)) == expected
@@ -123,6 +134,7 @@ def test_a_study_on_a_uri_from_its_space_to_its_report(
     assert [name for name in names(storage) if name.startswith("adapters/")] == adapters
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_failed_trials_run_again_and_a_fresh_study_is_another(
     bucket: str, runs: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +156,7 @@ def test_failed_trials_run_again_and_a_fresh_study_is_another(
     assert said(capsys, "status", at(bucket).replace("quickstart", earlier))
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_two_spaces_are_not_mixed_and_two_runs_neither(
     bucket: str, runs: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -159,6 +172,7 @@ def test_two_spaces_are_not_mixed_and_two_runs_neither(
         assert "written by process" in said(capsys, "status", at(bucket))
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_an_interrupted_run_says_where_its_trials_are(
     bucket: str, runs: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +198,7 @@ def test_adapters_are_published_while_a_study_runs(s3, capsys: pytest.CaptureFix
     publishing.try_now(RECORDS)
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_whoever_may_only_read_has_the_report_all_the_same(
     bucket: str, runs: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +240,7 @@ def test_readers_of_a_bucket_that_is_denied_or_away_are_told(
     assert "holds no study" in said(capsys, first, at(s3.uri()), *rest, expected=2)
 
 
+@pytest.mark.usefixtures("short_reports")
 def test_a_full_disk_is_told_before_a_run(
     runs: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
