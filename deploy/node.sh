@@ -45,6 +45,8 @@ case $role in
 esac
 
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# Else a node that is told to stop waits 30 s for its work, after which Slurm kills it; what it tried runs again elsewhere.
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=${RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S:-0}
 # A token in the environment would count before the file, and other users may see it.
 unset RAY_AUTH_TOKEN
 
