@@ -61,7 +61,6 @@ def two_nodes(folder: Path) -> Iterator[Nodes]:
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={FIRST_PORT + 1}",
         f"--ray-client-server-port={FIRST_PORT + 2}",
-        f"--temp-dir={RAY_FOLDER}",
     ]
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -90,6 +89,8 @@ def _ports(number: int) -> list[str]:
         f"--object-manager-port={first + 5}",
         f"--min-worker-port={first + 10}",
         f"--max-worker-port={first + 80}",
+        # Nodes that share one would throw away the files of each other's jobs.
+        f"--temp-dir={RAY_FOLDER / str(number)}",
         "--num-cpus=1",
         "--memory=2000000000",
         "--object-store-memory=100000000",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from study.cluster.failures import ClusterError
+from study.cluster.reaching import in_words, prepare
+from study.cluster.token import MODE, ask_for_token, tell_ray, token_place
 
 #: Read by Ray when it is imported or started; what the user has set stays.
 QUIET = {
@@ -29,7 +31,7 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 #: For a cluster of one machine: every port on loopback. Ray reads it when it is imported.
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 OBJECT_STORE_BYTES = 256 * 2**20
 _WATCHED_TYPE = re.compile(r"node_[0-9a-f]{32,}")
@@ -43,11 +45,13 @@ class Cluster:
         dashboard: the address of Ray's dashboard, if there is one.
         slots: how many trials fit at once now, and are wanted.
         limit: at most so many trials may be handed out at once; None where no more would ever fit.
+        token: where the token is kept that the dashboard asks for; None where it asks for none.
     """
 
     dashboard: str | None
     slots: int
     limit: int | None
+    token: str | None = None
 
 
 @contextmanager
@@ -72,12 +76,17 @@ def connected(
         name: of the study, which Ray's dashboard shows as the name of the job.
 
     Raises:
-        ClusterError: the cluster cannot be reached, no node has or could get what one trial asks for, or a group does
-            not fit.
+        ClusterError: the cluster cannot be reached or does not let us in, no node has or could get what one trial asks
+            for, or a group does not fit.
     """
     for name, value in (QUIET if address else QUIET | LOOPBACK).items():
         os.environ.setdefault(name, value)
+    # Other users of this machine reach its loopback: without a token they could run code in this one's name.
+    mode = os.environ.get(MODE)
+    asks = ask_for_token() if address is None else prepare(address)
     import ray
+
+    tell_ray()
 
     level = logging.INFO if verbose else logging.CRITICAL
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
@@ -116,9 +125,9 @@ def connected(
         shared["address"] = address
     try:
         context = ray.init(**shared)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        raise ClusterError(f"cannot reach {where}: {error}") from error
+        raise ClusterError(in_words(where, error)) from error
     try:
         can_grow = address is not None and _has_autoscaler()
         slots = _slots(ray, cpus, gpus, can_grow=can_grow)
@@ -130,9 +139,12 @@ def connected(
         # What was started here for as many as are wanted may have room for more: it has whole CPUs, enough for a group.
         limit = None if address is None and slots <= (workers or slots) else workers
         url = getattr(context, "dashboard_url", None)
-        yield Cluster(f"http://{url}" if url else None, min(slots, workers or slots), limit)
+        token = token_place() if asks else None
+        yield Cluster(f"http://{url}" if url else None, min(slots, workers or slots), limit, token)
     finally:
         ray.shutdown()
+        if mode is None:
+            os.environ.pop(MODE, None)
 
 
 def _usable_cpus() -> int:

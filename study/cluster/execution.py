@@ -131,7 +131,8 @@ def run_study(
         _guarded(space, ledger, options, progress),
     ):
         if cluster.dashboard:
-            progress.say(f"Ray dashboard: {cluster.dashboard}")
+            asks = f" (it asks for the token in {cluster.token})" if cluster.token else ""
+            progress.say(f"Ray dashboard: {cluster.dashboard}{asks}")
         # Imported here, since connecting sets what Ray reads when it is imported.
         from study.cluster.preparation import prepare
 

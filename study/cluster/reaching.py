@@ -10,7 +10,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from study.cluster.failures import ClusterError
-from study.cluster.token import MODE, how_to_give, read_token, send_token, token_place
+from study.cluster.token import MODE, how_to_give, read_token, token_place
 
 #: Seconds to wait for the cluster's first answer.
 PATIENCE = 15.0
@@ -27,17 +27,20 @@ class Answer(Enum):
     SILENT = "there is none"
 
 
-def prepare(address: str) -> None:
+def prepare(address: str) -> bool:
     """Show the token to a cluster that asks for one; do nothing for one that does not.
 
     Args:
         address: `auto`, `HOST:PORT` or `ray://...`, of which the last is not asked.
 
+    Returns:
+        Whether it asks for a token.
+
     Raises:
         ClusterError: there is no cluster, it asks for a token and there is none, or it is the wrong one.
     """
     if address.startswith("ray://") or os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-        return
+        return os.environ.get(MODE, "").lower() == "token"
     where = _found(address)
     mode = os.environ.get(MODE, "").lower()
     token = None if mode == "disabled" else read_token()
@@ -55,13 +58,14 @@ def prepare(address: str) -> None:
                 f"cluster is started, or {MODE}=disabled here"
             )
         os.environ[MODE] = "disabled"
-    elif token is None:
+        return False
+    if token is None:
         told = f"but {MODE}=disabled is set here" if mode == "disabled" else "and there is none"
         raise ClusterError(f"the Ray cluster at {where} asks for a token, {told}: {how_to_give()}")
-    elif ask(where, token) is not Answer.OPEN:
+    if ask(where, token) is not Answer.OPEN:
         raise ClusterError(f"the Ray cluster at {where} refuses the token in {token_place()}: {how_to_give()}")
-    else:
-        send_token()
+    os.environ[MODE] = "token"
+    return True
 
 
 def ask(address: str, token: str | None) -> Answer:

@@ -60,7 +60,7 @@ def how_to_give() -> str:
 def ask_for_token() -> bool:
     """Let what is started here ask for a token, unless the user has set `RAY_AUTH_MODE`; one is made where none is.
 
-    Call it before Ray is imported. What is started inherits the environment, and reads the same token.
+    What is started inherits the environment, and reads the same token.
 
     Returns:
         Whether a token will be asked for.
@@ -76,9 +76,8 @@ def ask_for_token() -> bool:
     return True
 
 
-def send_token() -> None:
-    """Let Ray in this process show the token, also if it was imported before."""
-    os.environ[MODE] = "token"
+def tell_ray() -> None:
+    """Let Ray in this process read mode and token anew: it does so once, when it is imported."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
