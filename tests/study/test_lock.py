@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from study.lock import LockHeld, locked
+from study.ledger import Ledger, LedgerError
+from study.lock import LockHeld, holder, locked
 
 HOLD = "import sys, time; from pathlib import Path; from study.lock import locked\n"
 HOLD += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -60,3 +63,42 @@ def test_a_holder_that_has_not_written_yet_is_not_made_up(tmp_path: Path) -> Non
         file.write_text('{"host": ')
         with pytest.raises(LockHeld, match="a process that has just started"), locked(file):
             pytest.fail("two hold the lock")
+
+
+def test_a_killed_holder_of_a_study_leaves_it_free(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "ledger.lock")], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert f"process {other.pid} " in str(holder(tmp_path / "ledger.lock"))
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert holder(tmp_path / "ledger.lock") is None
+    with Ledger.open(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(LedgerError, match=r"keeps no locks \(flock: .*NFS.*--storage, or a URI such as"),
+        Ledger.open(tmp_path / "study"),
+    ):
+        pytest.fail("opened")
+    assert holder(tmp_path / "study" / "ledger.lock") is None, "nobody could"
+
+
+def test_what_a_hostile_lock_says_moves_no_cursor(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.lock"
+    with locked(file):
+        hostile = {"host": "h\x1b[2J" + "h" * 1000, "pid": 3, "user": "ann\n", "since": "now"}
+        file.write_text(json.dumps(hostile))
+        assert str(holder(file)).isprintable()
+        assert len(str(holder(file))) < 400
