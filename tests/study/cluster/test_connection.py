@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +15,14 @@ from study.cluster.connection import connected
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """A Ray of as many CPUs as are asked for, and of 8 where one is joined; what it was started with."""
     asked: dict[str, Any] = {}
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(connection, "prepare", lambda address: False)
+    monkeypatch.setattr(connection, "tell_ray", lambda: None)
     monkeypatch.setattr(connection, "_usable_cpus", lambda: 8)
     monkeypatch.setattr(connection, "_has_autoscaler", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: asked.update(options) or SimpleNamespace(dashboard_url=None))
@@ -51,3 +58,16 @@ def test_a_cluster_that_is_joined_may_grow_and_is_limited(started: dict[str, Any
     with connected("auto", cpus=1, gpus=0, workers=None, verbose=False) as cluster:
         assert (cluster.slots, cluster.limit) == (8, None)
     assert started["address"] == "auto"
+
+
+def test_what_is_started_here_asks_for_a_token_unless_the_user_says_otherwise(
+    started: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with connected(None, cpus=1, gpus=0, workers=1, verbose=False) as cluster:
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        assert cluster.token == str(tmp_path / "token")
+    assert "RAY_AUTH_MODE" not in os.environ
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with connected(None, cpus=1, gpus=0, workers=1, verbose=False) as cluster:
+        assert cluster.token is None
+    assert started["dashboard_host"] == "127.0.0.1"
