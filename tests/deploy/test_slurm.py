@@ -169,7 +169,8 @@ def test_a_study_goes_on_after_its_time_limit_and_after_a_cancelled_job(here, pr
     kept = lines(project)
     assert 1 <= kept < TRIALS
 
-    # Slurm waits two minutes before it starts a requeued job, unless it is told.
+    # Slurm waits two minutes before it starts a requeued job, unless it is told so once the job is back in the queue.
+    until(lambda: here.job(job)["Reason"] == "BeginTime", lambda: str(here.job(job)))
     here.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: lines(project) > kept, lambda: output(project, job) + str(here.job(job)))
     here.run("scancel", str(job))
