@@ -93,17 +93,17 @@ class Record:
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         for name, kind in _KINDS.items():
             if not isinstance(known.get(name), kind):
-                raise RecordError(f"'{name}' should be a {kind.__name__}, got {known.get(name)!r}")
+                raise RecordError(f"'{name}' should be a {kind.__name__}, got {_short(known.get(name))}")
         for name in ("metrics", "report"):
             _check_measured(name, known[name])
         if known["status"] not in STATUSES:
-            raise RecordError(f"'status' should be one of {', '.join(STATUSES)}, got {known['status']!r}")
+            raise RecordError(f"'status' should be one of {', '.join(STATUSES)}, got {_short(known['status'])}")
         if known["fidelity"] not in FIDELITIES:
-            raise RecordError(f"'fidelity' should be one of {', '.join(FIDELITIES)}, got {known['fidelity']!r}")
+            raise RecordError(f"'fidelity' should be one of {', '.join(FIDELITIES)}, got {_short(known['fidelity'])}")
         if not isinstance(known.get("reason"), str | None):
             raise RecordError("'reason' should be a text or null")
         if not re.fullmatch(r"[A-Za-z0-9_.+=-]+-\d{4,}", known["trial"]):
-            raise RecordError(f"'trial' should end in a number of four or more digits, got {known['trial']!r}")
+            raise RecordError(f"'trial' should end in a number of four or more digits, got {_short(known['trial'])}")
         for replicate in known["replicates"]:
             if not isinstance(replicate, dict):
                 raise RecordError("'replicates' should hold objects")
@@ -135,8 +135,21 @@ def _check_measured(name: str, values: object) -> None:
     if not isinstance(values, dict):
         raise RecordError(f"'{name}' should be an object")
     for key, value in values.items():
-        if value is not None and not isinstance(value, bool | int | float):
-            raise RecordError(f"'{name}.{key}' should be a number or null, got {value!r}")
+        if value is not None and not _is_finite(value):
+            raise RecordError(f"'{name}.{key}' should be a finite number or null, got {_short(value)}")
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float holds: JSON knows integers of any length, and reads 1e999 as infinity."""
+    try:
+        return isinstance(value, bool | int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def cell_id(cell: Mapping[str, Any]) -> str:
