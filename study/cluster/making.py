@@ -27,9 +27,10 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 @dataclass(frozen=True)
 class Started:
-    """A node has taken the task up."""
+    """A node has taken the task up: its address, and Ray's id of it."""
 
     node: str
+    node_id: str
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def make(plain: dict[str, Any], storage: str, resources: dict[str, Any]) -> Iter
     outbox = Outbox()
     # Training runs beside the generator, so that progress flows while it computes.
     threading.Thread(target=_work, args=(wanted, storage, resources, outbox), daemon=True).start()
-    yield Started(ray.util.get_node_ip_address())
+    yield Started(ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id())
     yield from outbox
 
 

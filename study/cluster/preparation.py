@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,13 +32,14 @@ class Attempts:
 
     Attributes:
         wanted: what.
-        node: where it is being made now; None until a node has taken it up.
+        node, node_id: where it is being made now; None until a node has taken it up.
         kept: the epoch of the last checkpoint, counted from 0; None without one.
         losses: of workers, one for each attempt that was lost.
     """
 
     wanted: Prerequisite
     node: str | None = None
+    node_id: str | None = None
     kept: int | None = None
     losses: list[Loss] = field(default_factory=list)
 
@@ -75,7 +76,12 @@ def prepare(
         for one in _ready(waiting, list(running.values()), slots):
             waiting.remove(one)
             running[_start(one.wanted, storage, cpus, gpus)] = one
-        for stream in ray.wait(list(running), num_returns=1, timeout=1.0)[0]:
+        told_of = ray.wait(list(running), num_returns=1, timeout=1.0)[0]
+        for stream in [] if told_of else _cut_off(running):
+            one = running.pop(stream)
+            _lost(one, Loss(f"its machine {one.node} was lost"), retries, progress)
+            waiting.insert(0, one)
+        for stream in told_of:
             one = running[stream]
             try:
                 event: Event = ray.get(next(stream))
@@ -108,6 +114,16 @@ def _ready(waiting: Sequence[Attempts], running: Sequence[Attempts], slots: int)
         taken += wanted.workers
         chosen.append(one)
     return chosen
+
+
+def _cut_off(running: Mapping[Any, Attempts]) -> list[Any]:
+    """The tasks whose node is dead to the cluster.
+
+    Of a machine that went without closing its connections, Ray tells an actor's caller within seconds, but lets a
+    task's caller wait until TCP gives up.
+    """
+    dead = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+    return [stream for stream, one in running.items() if one.node_id in dead]
 
 
 def _start(wanted: Prerequisite, storage: str, cpus: float, gpus: float) -> Any:
@@ -146,7 +162,7 @@ def _lost(one: Attempts, loss: Loss, retries: int, progress: Progress) -> None:
     """
     title = one.wanted.title
     one.losses.append(loss)
-    one.node = None
+    one.node = one.node_id = None
     if len(one.losses) > retries:
         raise PreparationError(f"{title}: {told(one.losses)}")
     on = "starts anew" if one.kept is None else f"goes on from epoch {one.kept + 1}"
@@ -158,7 +174,7 @@ def _take(event: Event, one: Attempts, store: Any, progress: Progress) -> None:
     title = one.wanted.title
     match event:
         case Started():
-            one.node = event.node
+            one.node, one.node_id = event.node, event.node_id
             logger.info("%s is made on %s", title, event.node)
         case Resumed():
             if one.kept is None:
