@@ -142,6 +142,15 @@ def test_a_commit_that_loses_leaves_nothing_of_its_own(machine, monkeypatch):
     assert objects(first) == [FACTS, weights_name(packed(2.0))]
 
 
+def test_what_is_there_is_not_sent_again(s3, tmp_path):
+    store = MirroredStore(ObjectStorage(s3.uri()), tmp_path / "here", commits=True)
+    store.commit(packed())
+    before = len(s3.requests)
+    store.commit(packed())
+    store.commit(packed(2.0))
+    assert "PUT" not in {method for method, _ in s3.requests[before:]}
+
+
 def test_of_eight_commits_at_once_one_wins(machine):
     stores = [machine(f"machine{number}") for number in range(8)]
     start = threading.Barrier(8)
