@@ -4,7 +4,9 @@ The object counts beats. Whoever finds it taken watches it: a count that moves i
 still for long is a dead one's. Every process measures with its own clock; times of two machines are never compared.
 
 A dead holder's lease is claimed by an object that is named after it, which one of several claimants can make, and only
-then replaced. A claimant that dies in between leaves its claim, which is watched and claimed in the same way.
+then replaced. A claimant that dies in between leaves its claim, which is watched and claimed in the same way. Claims
+stay until a holder gives the lease back: a dead one that was merely stopped, and wakes to write its beat over the new
+holder's, is told by the claim that it has lost, and everybody else where it leads.
 """
 
 from __future__ import annotations
@@ -104,9 +106,11 @@ class Lease:
         for end in self._ends:
             os.close(end)
         try:
-            found = None if self._lost else _read(self._storage, self._name)
+            found = None if self._lost else _current(self._storage, self._name)
             if found is not None and _nonce(found) == self.nonce:
                 self._storage.delete(self._name)
+                for claim in _claims(self._storage, self._name):
+                    self._storage.delete(claim)
         except StorageError as error:
             logger.warning(
                 "the study's lock could not be given back; the next run waits %g s: %s", self._timing.patience, error
@@ -126,16 +130,16 @@ class Lease:
         with self._beating:
             if self._lost:
                 return
-            found = _read(self._storage, self._name)
+            found = _current(self._storage, self._name)
             if found is None:
                 # Whoever removed it may be about to take it: one of the two makes it.
                 self._storage.write_new(self._name, self.content)
-                found = _read(self._storage, self._name)
+                found = _current(self._storage, self._name)
             if found is None:
                 raise StorageError(f"{self._storage.title}/{self._name} is removed again and again")
             if _nonce(found) is None:
                 # Half of one that is being replaced, or damaged: an answer worth asking for twice.
-                found = _read(self._storage, self._name) or found
+                found = _current(self._storage, self._name) or found
             if _nonce(found) != self.nonce:
                 self._lost = said(found)
                 return
@@ -243,8 +247,6 @@ def _take_over(lease: Lease, storage: ObjectStorage, name: str, seen: bytes) -> 
             storage.delete(claim)
         return False
     _write(storage, name, lease.content)
-    for old in _claims(storage, name):
-        storage.delete(old)
     return True
 
 

@@ -411,3 +411,43 @@ def test_a_writer_killed_at_any_moment_loses_and_doubles_nothing(
     assert rounds == times
     leased = json.loads(storage.read("study/ledger.lock"))
     assert leased["pid"] != os.getpid(), "the killed one's, which the next takes over"
+
+
+GO_ON = """
+import itertools, sys
+from test_segments import STOPPED, record
+from neglora.storage import ObjectStorage
+from study.ledger import LedgerError
+from study.segments import SegmentLedger
+try:
+    with SegmentLedger.open(ObjectStorage(sys.argv[1]), "study", timing=STOPPED) as ledger:
+        for number in itertools.count(len(ledger.records)):
+            ledger.append(record(number)); print(number, flush=True)
+except LedgerError as error:
+    print(error, flush=True)
+"""
+STOPPED = Timing(beat=0.05, patience=1.0, look=0.1)
+
+
+def test_a_process_that_was_stopped_for_long_finds_its_study_taken(storage: ObjectStorage) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", GO_ON, storage.uri], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    ) as stopped:
+        try:
+            assert stopped.stdout is not None
+            acknowledged = [int(stopped.stdout.readline()) for _ in range(5)]
+            stopped.send_signal(signal.SIGSTOP)
+            said: list[str] = []
+            with SegmentLedger.open(storage, "study", say=said.append, timing=STOPPED) as ledger:
+                assert "no sign of life" in said[-1]
+                ledger.append(record(10_000))
+                stopped.send_signal(signal.SIGCONT)
+                *more, last = stopped.stdout.read().splitlines()
+                assert "another neglora has taken this study over" in last
+                acknowledged += map(int, more)
+                ledger.append(record(10_001))
+        finally:
+            stopped.kill()
+    found = [item.number for item in read(storage)]
+    assert len(found) == len(set(found))
+    assert {*acknowledged, 10_000, 10_001} <= set(found)
