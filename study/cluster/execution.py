@@ -235,10 +235,15 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     LIVE[name] = conductor
     try:
         rendezvous = ray.remote(num_cpus=0)(Rendezvous).remote(expected)
-        worker = tune.with_parameters(TrialWorker, storage=options.storage, rendezvous=rendezvous)
         cpus, gpus = space.resources.cpus, space.resources.gpus
+        worker = tune.with_resources(
+            tune.with_parameters(TrialWorker, storage=options.storage, rendezvous=rendezvous),
+            {"CPU": cpus, "GPU": gpus},
+        )
+        # What the dashboard calls it, in place of Tune's wrappers.
+        worker.__qualname__ = TrialWorker.__qualname__
         tuner = tune.Tuner(
-            tune.with_resources(worker, {"CPU": cpus, "GPU": gpus}),
+            worker,
             tune_config=tune.TuneConfig(
                 search_alg=ConductedSearcher(name),
                 num_samples=-1,
