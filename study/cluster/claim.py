@@ -25,6 +25,8 @@ from study.cluster.failures import ClusterError
 NAMESPACE = "neglora"
 #: Seconds in which a claim may still belong to a driver that has just died.
 GRACE_SECONDS = 10.0
+#: Seconds that a holder has to say who it is: its process may be starting.
+ANSWER_SECONDS = 60.0
 
 
 class StudyHolder:
@@ -79,7 +81,7 @@ def _holder(name: str) -> str | None:
     """Who holds the name; None where nobody does any more."""
     try:
         actor = ray.get_actor(name, namespace=NAMESPACE)
-        told: str = ray.get(actor.who.remote(), timeout=GRACE_SECONDS)
+        told: str = ray.get(actor.who.remote(), timeout=ANSWER_SECONDS)
     except (ValueError, ray.exceptions.RayActorError):
         return None
     except ray.exceptions.GetTimeoutError:

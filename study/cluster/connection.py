@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.cluster.failures import ClusterError
+from study.cluster.growing import can_grow
 from study.cluster.reaching import in_words, prepare
 from study.cluster.token import MODE, ask_for_token, tell_ray, token_place
 
@@ -34,7 +33,6 @@ QUIET = {
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 OBJECT_STORE_BYTES = 256 * 2**20
-_WATCHED_TYPE = re.compile(r"node_[0-9a-f]{32,}")
 
 
 @dataclass(frozen=True)
@@ -129,9 +127,10 @@ def connected(
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise ClusterError(in_words(where, error)) from error
     try:
-        can_grow = address is not None and _has_autoscaler()
-        slots = _slots(ray, cpus, gpus, can_grow=can_grow)
-        if slots < group and not can_grow:
+        # Asked only where it matters: a cluster that has just started takes a while to tell.
+        grows: Callable[[], bool] = lambda: address is not None and can_grow()  # noqa: E731
+        slots = _slots(ray, cpus, gpus, grows)
+        if slots < group and not grows():
             raise ClusterError(
                 f"training.workers is {group}, with {cpus:g} CPUs and {gpus:g} GPUs each, but {slots} of them fit on "
                 "the nodes of the cluster: lower training.workers or resources in the space"
@@ -157,7 +156,7 @@ def _short_temp_dir() -> str | None:
     return None if base == Path("/tmp") or len(str(base)) > 40 else str(base / "ray")  # noqa: S108
 
 
-def _slots(ray: Any, cpus: float, gpus: float, *, can_grow: bool) -> int:
+def _slots(ray: Any, cpus: float, gpus: float, grows: Callable[[], bool]) -> int:
     """How many trials fit on the nodes of now; at least 1 where an autoscaler could add a node.
 
     Raises:
@@ -172,24 +171,10 @@ def _slots(ray: Any, cpus: float, gpus: float, *, can_grow: bool) -> int:
         total += min(fits, default=1)
     if total:
         return total
-    if can_grow:
+    if grows():
         return 1
     have = "; ".join(f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs" for resources in nodes)
     raise ClusterError(
         f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, which no node of the cluster has: its {len(nodes)} node(s) "
         f"have {have or 'nothing'}, and no autoscaler could add one. Change `resources` in the space"
     )
-
-
-def _has_autoscaler() -> bool:
-    """Whether the cluster can add nodes.
-
-    Ray's monitor reports on every cluster. Where it may only watch, it names each node's type after the node itself;
-    where it can launch nodes, types have the names that its configuration gives them.
-    """
-    from ray._private import ray_constants
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    status = _internal_kv_get(ray_constants.DEBUG_AUTOSCALING_STATUS)
-    report = json.loads(status).get("autoscaler_report") if status else None
-    return report is not None and any(not _WATCHED_TYPE.fullmatch(name) for name in report.get("active_nodes") or ())

@@ -99,7 +99,9 @@ def complain(answers: Sequence[Answer], storage: str) -> None:
     own = versions()
     for package in SAME:
         there = {answer.node: answer.versions[package] for answer in answers}
-        others = [f"{version or 'none'} on {node}" for node, version in sorted(there.items()) if version != own[package]]
+        others = [
+            f"{version or 'none'} on {node}" for node, version in sorted(there.items()) if version != own[package]
+        ]
         if others:
             raise ClusterError(
                 f"{package} is {own[package]} here ({platform.node()}), but {', '.join(others)}: all nodes need the "

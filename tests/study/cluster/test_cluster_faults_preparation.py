@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from neglora.artifacts import ArtifactStore
-from neglora.mirrored import open_artifacts
+from neglora.mirrored import MirroredStore, open_artifacts
 from neglora.prerequisites import base_of, ensure, find
 from neglora.setting import Setting
 from study.cluster.preparation import prepare
-from tests.s3 import S3
+from study.place import Place
+from tests.s3 import ENVIRONMENT, S3
 from tests.study.cluster.several import Watcher, cluster_of, node_of, process_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -55,6 +59,43 @@ def test_a_node_that_is_lost_is_no_loss(storage: str, undisturbed: dict[str, tor
     assert made is not None
     assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in made.tensors.items())
     assert made.facts["epochs"] == 4
-    left = open_artifacts(storage, commits=True)
-    names = left.storage.names("artifacts") if hasattr(left, "storage") else [p.name for p in left.root.iterdir()]
+    store = open_artifacts(storage, commits=True)
+    names = store.storage.names() if isinstance(store, MirroredStore) else os.listdir(store.root)
+    assert names
     assert not [name for name in names if "partial" in name]
+
+
+def test_nodes_that_share_nothing_but_a_uri(s3: S3, tmp_path: Path) -> None:
+    """A whole study through the command line: every trial once in the ledger, no credentials in the storage."""
+    space = {
+        "study": "apart",
+        "datasets": ["digits"],
+        "models": ["resnet_nano"],
+        "replicates": {"forget": [3], "seeds": [0]},
+        "search": {"sampler": "random", "trials": 4},
+        "training": {"epochs": 1, "recovery_epochs": 1},
+        "methods": {"neggrad": {"lr": {"log": [1e-5, 1e-3]}, "sparsity": [0.0, 0.5]}},
+    }
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    uri = s3.uri()
+    with cluster_of(2, tmp_path) as cluster:
+        done = subprocess.run(
+            [*(sys.executable, "-m", "study.cli", "run", "space.yaml"), "--storage", uri, "--address", cluster.address],
+            cwd=tmp_path,
+            env=os.environ | {"CI": "1", "COLUMNS": "100", "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = [record.trial for record in Place(uri, "apart").read_ledger()]
+    assert len(trials) == len(set(trials)) == 5
+    store = open_artifacts(uri, commits=True)
+    assert isinstance(store, MirroredStore)
+    names = store.storage.names()
+    assert sum(name.endswith("/artifact.json") for name in names) == 3
+    assert not [name for name in names if "partial" in name or "seen" in name or "tune" in name]
+    secret = ENVIRONMENT["AWS_SECRET_ACCESS_KEY"].encode()
+    assert not [name for name in names if not name.endswith(".safetensors") and secret in store.storage.read(name)]
+    for number in range(2):
+        assert list(tmp_path.glob(f"cache-{number}/**/*.safetensors")), "a node that did nothing"

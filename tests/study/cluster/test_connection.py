@@ -24,7 +24,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(connection, "prepare", lambda address: False)
     monkeypatch.setattr(connection, "tell_ray", lambda: None)
     monkeypatch.setattr(connection, "_usable_cpus", lambda: 8)
-    monkeypatch.setattr(connection, "_has_autoscaler", lambda: False)
+    monkeypatch.setattr(connection, "can_grow", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: asked.update(options) or SimpleNamespace(dashboard_url=None))
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": asked.get("num_cpus", 8)}}])
     monkeypatch.setattr(ray, "shutdown", lambda: None)
