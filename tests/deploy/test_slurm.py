@@ -190,7 +190,7 @@ def test_a_study_goes_on_after_its_time_limit_and_after_a_cancelled_job(here, pr
 def test_a_space_is_needed_and_the_project_s_folder(here, project):
     (project / "deploy").unlink()
     (project / "study.sbatch").write_bytes((ROOT / "deploy" / "slurm" / "study.sbatch").read_bytes())
-    command = ["sbatch", "--parsable", "--gpus-per-node=0", "--nodes=1", f"--chdir={project}"]
+    command = ["sbatch", "--parsable", "--gpus-per-node=0", "--cpus-per-task=1", "--nodes=1", f"--chdir={project}"]
     script = str(project / "study.sbatch")
     environment = {"HOME": str(project.parent / "home"), "NEGLORA_BIN": os.path.dirname(sys.executable)}
     enter = ("bash", "-c", f'cd {project} && exec "$@"', "submit")
