@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -15,14 +16,16 @@ import torch
 import yaml
 from ray.train import ControllerError, WorkerGroupError
 
-from neglora.artifacts import ArtifactError, ArtifactStore
+from neglora.artifacts import ArtifactStore
 from neglora.data import ForgetSet
+from neglora.mirrored import open_artifacts
 from neglora.prerequisites import base_of, ensure, find, retrain_of
 from neglora.setting import Setting
 from neglora.train import TrainingDiverged
 from study.cluster.connection import connected
-from study.cluster.distributed import read_outcome, reason
-from study.cluster.failures import ClusterError
+from study.cluster.distributed import Diverged, Done, Plan, keeping_in_group, made_of, reason
+from study.cluster.failures import ClusterError, WorkersLost
+from study.cluster.making import as_array
 
 #: Normalized by LayerNorm alone, without dropout: what a worker computes does not depend on its share.
 MODEL = "timm:test_vit"
@@ -81,23 +84,29 @@ def test_two_workers_train_as_one(tmp_path: Path) -> None:
     assert record["metrics"]["rte"] is None, "its Retrain was trained by two"
 
 
-def test_what_the_first_worker_wrote_is_read(tmp_path: Path) -> None:
-    outcome = tmp_path / "made-1"
-    data = safetensors.torch.save({"weight": torch.arange(3.0)})
-    told = {"facts": {"epochs": 1}, "sha256": hashlib.sha256(data).hexdigest()}
-    with pytest.raises(ArtifactError, match="all nodes need the same storage"):
-        read_outcome(outcome)
-    outcome.with_suffix(".safetensors").write_bytes(data)
-    outcome.with_suffix(".json").write_text(json.dumps(told))
-    tensors, facts = read_outcome(outcome)
+def test_what_the_first_worker_passed_on() -> None:
+    data = as_array(safetensors.torch.save({"weight": torch.arange(3.0)}))
+    tensors, facts = made_of(Done(data, {"epochs": 1}))
     assert torch.equal(tensors["weight"], torch.arange(3.0))
     assert facts == {"epochs": 1}
-    outcome.with_suffix(".safetensors").write_bytes(data[:-1] + b"x")
-    with pytest.raises(ArtifactError, match="not those that were written"):
-        read_outcome(outcome)
-    outcome.with_suffix(".json").write_text(json.dumps({"diverged": "lower the learning rate 3"}))
     with pytest.raises(TrainingDiverged, match="lower the learning rate 3"):
-        read_outcome(outcome)
+        made_of(Diverged("lower the learning rate 3"))
+    with pytest.raises(WorkersLost, match="without weights"):
+        made_of(None)
+
+
+def test_only_the_first_worker_of_a_group_tells(tmp_path: Path) -> None:
+    """In a folder all read what was kept; on a URI they are given it."""
+    told: list[Any] = []
+    for place, tells, expected in (("folder", True, 1), ("folder", False, 0), ("uri", True, 1), ("uri", False, 0)):
+        told.clear()
+        storage = str(tmp_path / place / str(tells)) if place == "folder" else f"file://{tmp_path}/objects"
+        plan = Plan({}, storage, str(tmp_path), None, SimpleNamespace(put=told.append))
+        store = open_artifacts(storage, commits=False)
+        checkpoint = keeping_in_group(plan, store, tells=tells)(tmp_path / place / str(tells), "base-1", 0.0)
+        assert checkpoint.load() is None
+        checkpoint.save({"epoch": 3})
+        assert [event.epoch for event in told] == [3] * expected
 
 
 def test_a_worker_that_fails_is_named_with_its_error() -> None:
