@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from neglora.shape import RECORD, is_held, misfit
+
 SCHEMA = 1
 
 Status = Literal["ok", "diverged", "failed"]
@@ -109,6 +111,9 @@ class Record:
                 raise RecordError("'replicates' should hold objects")
             for name in ("metrics", "report"):
                 _check_measured(f"replicates.{name}", replicate.get(name) or {})
+        wrong = misfit(known, RECORD)
+        if wrong:
+            raise RecordError(f"'{wrong[:100]}' is nothing that a record of this project holds")
         return cls(**known)
 
 
@@ -135,16 +140,8 @@ def _check_measured(name: str, values: object) -> None:
     if not isinstance(values, dict):
         raise RecordError(f"'{name}' should be an object")
     for key, value in values.items():
-        if value is not None and not _is_finite(value):
+        if value is not None and not (isinstance(value, bool | int | float) and is_held(value)):
             raise RecordError(f"'{name}.{key}' should be a finite number or null, got {_short(value)}")
-
-
-def _is_finite(value: object) -> bool:
-    """Whether it is a number that a float holds: JSON knows integers of any length, and reads 1e999 as infinity."""
-    try:
-        return isinstance(value, bool | int | float) and math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _short(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from neglora.storage import ObjectStorage, StorageError, is_uri
+from study.cli.studyfile import parse_study
 from study.ledger import LedgerError
 from study.place import SPACE, Place
 
@@ -128,14 +129,11 @@ def read_study(study_dir: Path, title: str | None = None) -> dict[str, Any]:
     """
     path, title = study_dir / SPACE, title or str(study_dir)
     try:
-        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_study(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{title} holds no study: there is no {SPACE} in it") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{title}/{SPACE} cannot be read: {error}") from error
-    if not isinstance(study, dict):
-        raise UserError(f"{title}/{SPACE} is not a study's space")
-    return study
 
 
 def forget_of(text: str) -> Any:
