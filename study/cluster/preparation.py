@@ -25,6 +25,9 @@ from study.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+#: Ray says no more of a task whose process is gone.
+CRASHED = "its process died: killed (SIGKILL, as the kernel does when memory runs out) or crashed"
+
 
 @dataclass
 class Attempts:
@@ -146,6 +149,8 @@ def _loss(wanted: Prerequisite, error: ray.exceptions.RayError) -> Loss:
     Raises:
         PreparationError: no worker was lost: the making itself failed.
     """
+    if isinstance(error, ray.exceptions.WorkerCrashedError):
+        return Loss(CRASHED)
     if not isinstance(error, ray.exceptions.RayTaskError):
         return loss_of(f"{type(error).__name__}: {error}")
     if isinstance(error.cause, WorkersLost):
