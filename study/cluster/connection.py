@@ -77,8 +77,8 @@ def connected(
         ClusterError: the cluster cannot be reached or does not let us in, no node has or could get what one trial asks
             for, or a group does not fit.
     """
-    for name, value in (QUIET if address else QUIET | LOOPBACK).items():
-        os.environ.setdefault(name, value)
+    for setting, value in (QUIET if address else QUIET | LOOPBACK).items():
+        os.environ.setdefault(setting, value)
     # Other users of this machine reach its loopback: without a token they could run code in this one's name.
     mode = os.environ.get(MODE)
     asks = ask_for_token() if address is None else prepare(address)
@@ -87,8 +87,8 @@ def connected(
     tell_ray()
 
     level = logging.INFO if verbose else logging.CRITICAL
-    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(level)
+    for logger in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(logger).setLevel(level)
     shared: dict[str, Any] = {
         "logging_level": level,
         "log_to_driver": verbose,
