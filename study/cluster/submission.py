@@ -246,7 +246,9 @@ def _client(server: JobServer) -> Any:
     os.environ["RAY_API_SERVER_ADDRESS"] = server.address
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Its own loggers tell of every file and connection; that of `ray` is set up anew when Ray starts to log.
+    for name in ("ray.dashboard", "ray._private.runtime_env"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(server.address, headers=dict(server.headers))
     except (ConnectionError, RuntimeError) as error:

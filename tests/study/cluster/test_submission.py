@@ -92,7 +92,7 @@ def test_a_study_is_sent_followed_and_finished(laptop: Laptop) -> None:
 
 
 def test_a_job_outlives_who_follows_it_and_a_second_one_is_refused(laptop: Laptop) -> None:
-    words = laptop.words("outlives", trials=40)
+    words = laptop.words("outlives", trials=3000)
     process = laptop.start(words)
     assert process.stdout is not None
     told = ""
