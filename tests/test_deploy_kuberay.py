@@ -189,6 +189,17 @@ def test_what_is_odd_is_told_and_no_problem(tmp_path, old, new, said):
     assert any(said in warning.message for warning in checked.warnings), checked.warnings
 
 
+@pytest.mark.parametrize("odd", ["~", "1", "text", "[1]", "{a: 1}"])
+@pytest.mark.parametrize(
+    "part", ["mode: token", "serviceType: ClusterIP", "minReplicas: 0", "maxReplicas: 4", "rayVersion: 2.60.0"]
+)
+def test_values_of_another_kind_are_read_without_a_fall(tmp_path, part, odd):
+    _, checked = check(tmp_path, (part, f"{part.partition(':')[0]}: {odd}"))
+    assert all(problem.line for problem in checked.problems)
+    if part.startswith(("mode", "rayVersion")):
+        assert checked.problems
+
+
 def test_a_manifest_of_something_else_is_said(tmp_path):
     path = tmp_path / "other.yaml"
     path.write_text("apiVersion: v1\nkind: Pod\n", encoding="utf-8")

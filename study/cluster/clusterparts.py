@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.cluster.startlines import Command, commands_of, environment_of
-from study.space.problems import Findings, Place
+from study.space.problems import Findings, Place, shown
 
 TOKEN_MODE = "RAY_AUTH_MODE"  # noqa: S105 - the name of a variable
 #: Lists of commands in the order in which a node runs them; the first runs on the machine, the rest where Ray runs.
@@ -96,6 +96,10 @@ def _kind(
         *docker.get("run_options", []),
         *(own.get(f"{part}_run_options") or docker.get(f"{part}_run_options", [])),
     ]
+    for option in options:
+        if not isinstance(option, str):
+            findings.add(("docker",), f"expected texts as run options, got {shown(option)}")
+    options = [option for option in options if isinstance(option, str)]
     environment: dict[str, str] = {}
     if image:
         try:

@@ -19,6 +19,7 @@ from study.space.problems import Findings, Place, shown
 EXPECTED = "a manifest with 'apiVersion: ray.io/v1' and 'kind: RayJob'"
 #: Kinds that bring a Ray cluster, and where its description stands.
 _CLUSTERS: dict[str, Place] = {"RayJob": ("spec", "rayClusterSpec"), "RayCluster": ("spec",)}
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a mount of the pod, not a file of ours
 _OPEN_SERVICES = frozenset({"NodePort", "LoadBalancer"})
 
 
@@ -53,7 +54,7 @@ def check_manifest(path: Path) -> Checked:
         problems.marks.clear()
         document = read_mapping(part, problems, expected=EXPECTED)
         warnings.marks = problems.marks
-        kind = document.get("kind")
+        kind = str(document.get("kind"))
         if kind in _CLUSTERS:
             found.append(kind)
             _check_document(document, _CLUSTERS[kind], Notes(problems, warnings))
@@ -114,7 +115,7 @@ def _check_access(cluster: dict[str, Any], at: Place, pods: list[Pod], notes: No
         ),
     }
     for place, kind in services.items():
-        if kind in _OPEN_SERVICES:
+        if str(kind) in _OPEN_SERVICES:
             notes.problems.add(
                 place, f"{kind} opens the dashboard beyond the cluster: ClusterIP and kubectl port-forward"
             )
@@ -185,16 +186,21 @@ def _check_groups(cluster: dict[str, Any], at: Place, pods: list[Pod], notes: No
     for index, group in enumerate(_dicts(cluster.get("workerGroupSpecs"))):
         place: Place = (*at, "workerGroupSpecs", index)
         least, most = group.get("minReplicas", 0), group.get("maxReplicas")
-        if not isinstance(most, int) or least > most:
+        if not isinstance(least, int):
+            notes.problems.add((*place, "minReplicas"), f"expected a number, got {shown(least)}")
+        elif not isinstance(most, int) or least > most:
             notes.problems.add((*place, "maxReplicas"), f"expected at least {least}, got {shown(most)}")
     for pod in pods:
         memory = {
-            v.get("name") for v in _dicts(pod.spec.get("volumes")) if _dict(v.get("emptyDir")).get("medium") == "Memory"
+            str(v.get("name"))
+            for v in _dicts(pod.spec.get("volumes"))
+            if _dict(v.get("emptyDir")).get("medium") == "Memory"
         }
         for place, container in pod.containers:
             if place[-2] != "containers":
                 continue
-            mounts = {m.get("name") for m in _dicts(container.get("volumeMounts")) if m.get("mountPath") == "/dev/shm"}  # noqa: S108
+            shared = [one for one in _dicts(container.get("volumeMounts")) if one.get("mountPath") == SHARED_MEMORY]
+            mounts = {str(one.get("name")) for one in shared}
             if not mounts & memory:
                 told = f"{pod.title} has no memory at /dev/shm: an emptyDir of medium Memory, mounted there"
                 notes.warnings.add(place, told)

@@ -132,7 +132,7 @@ WRONG = [
     # Starting.
     (
         [("--metrics-export-port=8080 --dis", "--metric-export-port=8080 --dis")],
-        "- >-",
+        None,
         "did you mean '--metrics-export-port'",
     ),
     ([("--autoscaling-config=~/ray_bootstrap_config.yaml", "")], None, "no worker would ever be launched"),
@@ -329,6 +329,12 @@ def test_a_token_that_others_may_read_is_told(tmp_path, monkeypatch):
 def test_what_is_no_cluster_file_is_said(tmp_path, text):
     with pytest.raises(SpaceError, match="problem"):
         check(tmp_path, text)
+
+
+@pytest.mark.parametrize("odd", ["1", "[a]", "{a: 1}", "~"])
+def test_run_options_that_are_no_texts_are_told(tmp_path, odd):
+    text = edited(("    - --shm-size=2g", f"    - {odd}"))
+    assert any("expected texts as run options" in problem.message for problem in check(tmp_path, text).problems)
 
 
 def test_a_machine_of_ones_own_needs_no_mount_here(tmp_path):
