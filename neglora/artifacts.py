@@ -51,7 +51,10 @@ class ArtifactStore:
 
     def get(self, kind: str, determines: Mapping[str, Any]) -> Artifact | None:
         """The artifact if it is there and whole; None if it is absent or damaged."""
-        key = artifact_key(kind, determines)
+        return self._here(artifact_key(kind, determines))
+
+    def _here(self, key: str) -> Artifact | None:
+        """What lies in the root, if it is whole."""
         folder = self.root / key
         if not folder.is_dir():
             return None
@@ -88,7 +91,9 @@ class ArtifactStore:
             shutil.rmtree(leftover, ignore_errors=True)
         partial = self.root / f".{key}.partial"
         tensors, facts = make(partial)
-        self._write(Packed.of(kind, determines, tensors, facts))
+        # A node that was cut off may have lost its lock: what another made meanwhile, trials already start from.
+        if self._here(key) is None:
+            self._write(Packed.of(kind, determines, tensors, facts))
         shutil.rmtree(partial, ignore_errors=True)
         return Packed.read(self.root / key).open()
 

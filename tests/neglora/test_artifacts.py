@@ -229,3 +229,16 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(ArtifactError, match=r"cannot write to .*file.*; give another --storage"):
         store.get_or_make("base", WHAT, maker)
     assert maker.made == 0, "found out before anything was trained"
+
+
+def test_a_maker_that_lost_its_lock_replaces_nothing(store):
+    """As on a node that was cut off while another made the artifact: trials start from that one already."""
+    maker = Maker()
+
+    def late(partial):
+        (store.root / ".locks" / f"{artifact_key('base', WHAT)}.lock").unlink()
+        ArtifactStore(store.root).get_or_make("base", WHAT, maker)
+        return {"a": torch.zeros(3)}, {"made": "late"}
+
+    assert store.get_or_make("base", WHAT, late).facts["made"] == 1
+    assert maker.made == 1
