@@ -13,6 +13,7 @@ from typing import Any
 
 from study.cluster.failures import ClusterError
 from study.cluster.growing import can_grow
+from study.cluster.hush import hush, own_signals
 from study.cluster.reaching import in_words, prepare
 from study.cluster.token import MODE, ask_for_token, tell_ray, token_place
 
@@ -121,8 +122,11 @@ def connected(
         }
     else:
         shared["address"] = address
+    if not verbose:
+        hush()
     try:
-        context = ray.init(**shared)
+        with own_signals():
+            context = ray.init(**shared)
     except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         raise ClusterError(in_words(where, error)) from error
