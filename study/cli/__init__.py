@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import Any
@@ -36,10 +37,6 @@ start here:
 """
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, handled like Ctrl-C."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -47,17 +44,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, 1 (the run failed), 2 (a user's mistake), 130 (Ctrl-C) or 143 (SIGTERM).
     """
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    terminated = threading.Event()
+
+    def terminate(*_: Any) -> None:
+        # Handled like Ctrl-C. Ray turns whatever is raised while it waits into a plain KeyboardInterrupt.
+        terminated.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         with told():
             return int(arguments.function(arguments) or 0)
     except (UserError, StorageError) as error:
         print(plain(f"neglora: {error}"), file=sys.stderr)
         return 2
-    except Terminated:
-        return TERMINATED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return TERMINATED if terminated.is_set() else INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; closing stderr keeps Python from complaining at exit.
         sys.stderr.close()
@@ -86,7 +88,3 @@ def _parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.set_defaults(function=module.main)
     return parser
-
-
-def _terminate(*_: Any) -> None:
-    raise Terminated

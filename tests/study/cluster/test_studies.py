@@ -171,6 +171,23 @@ def test_ctrl_c_then_a_kill_and_one_worker_instead_of_two_give_the_same_ledger(f
     assert outcome(storage) == outcome(folder / "two")
 
 
+@pytest.mark.faults
+def test_sigterm_stops_a_study_as_ctrl_c_does(finished):
+    """What batch systems and preempted machines send."""
+    folder, _ = finished
+    storage = folder / "terminated"
+    storage.mkdir()
+    (storage / "artifacts").symlink_to(folder / "two" / "artifacts")
+    process = start(folder / "tiny.yaml", storage)
+    wait_for_lines(process, storage / "tiny" / "ledger.jsonl", 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    log = (folder / "terminated.log").read_text()
+    assert "the same command goes on from there" in " ".join(log.split())
+    assert "Traceback" not in log
+    assert "Aborted" not in log
+
+
 def test_a_finished_study_is_not_run_again(finished, monkeypatch, capsys):
     folder, _ = finished
     monkeypatch.chdir(folder)
