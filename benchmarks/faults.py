@@ -165,7 +165,7 @@ class Machines:
     def told(self) -> list[str]:
         """What the user saw since `forget_output`, without the lines of trials that went as they should."""
         usual = re.compile(
-            r"^\s*(\[\d+/\d+|Study |Ray dashboard|Base models|preparation|Preparation|Everything|\S+ is ready)|: ready$|^$"
+            r"^\s*(\[\d+/\d+|Study |Ray dashboard|Base models|[Pp]reparation|Everything|\S+ is ready)|: ready$|^$"
         )
         return [line.strip() for line in self.driver_output().splitlines() if not usual.search(line)]
 

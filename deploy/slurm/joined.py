@@ -1,4 +1,4 @@
-"""Wait until a Ray cluster has so many nodes: `joined.py HEAD:PORT COUNT SECONDS`; exit code 1 if it has not by then."""
+"""Wait until a Ray cluster has so many nodes: `joined.py HEAD:PORT COUNT SECONDS`; 1 if it has not by then."""
 
 from __future__ import annotations
 

@@ -57,6 +57,8 @@ class Laptop:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Tests that run in the background of a shell are deaf to it, and so is what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, words: list[str], **environment: str) -> tuple[int, str]:
