@@ -22,8 +22,9 @@ QUICK = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
+#: And how soon a node ends itself that no longer finds the head. Not for drivers: they have an end of their own.
+NODES = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -97,7 +98,7 @@ class Machines:
             command.remove(f"--temp-dir={temp}")
         log = (self.folder / f"node{host}.log").open("ab")
         self._nodes[host] = self.net.popen(
-            host, command, env=self._environment(), stdout=log, stderr=log, start_new_session=True
+            host, command, env=self._environment() | NODES, stdout=log, stderr=log, start_new_session=True
         )
         alive = 2 if host == OTHER else 1
         self._until(lambda: self._alive() >= alive, 90, f"node {host} did not start")

@@ -1,6 +1,6 @@
 """A study on a small cluster that is hit again and again: faults injected, and what of its trials was lost or doubled.
 
-    sudo python benchmarks/soak.py                      some ten minutes on two cores, 200 trials
+    sudo python benchmarks/soak.py                      a quarter of an hour on two cores, 600 trials
     sudo python benchmarks/soak.py --trials 24 --faults kill-driver,kill-worker --seed 3
 
 Two machines (network namespaces, which need root: Linux, `ip`) run real Ray nodes of one CPU each, and the driver runs
@@ -240,7 +240,7 @@ def _print(console: Console, found: list[Seen]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=200, help="of the study, beside Retrain")
+    parser.add_argument("--trials", type=int, default=600, help="of the study, beside Retrain")
     parser.add_argument("--count", type=int, default=16, help="faults in all (at least one of each kind)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of faults and the time between them")
     parser.add_argument("--faults", type=lambda text: text.split(","), default=list(FAULTS), metavar="A,B")

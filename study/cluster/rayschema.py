@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from study.space.problems import Findings, Place, unknown_name
 
