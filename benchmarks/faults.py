@@ -127,7 +127,10 @@ class Machines:
         """What a user would do: start the nodes that are gone, free the disk, run the same command again."""
         self.release_storage()
         if not self._is_up(HEAD):
-            # Nodes of a cluster that lost its head are of no use any more.
+            # The driver notices, and says so. Nodes of a cluster that lost its head are of no use any more.
+            deadline = time.monotonic() + 60
+            while not self.driver_ended() and time.monotonic() < deadline:
+                time.sleep(0.3)
             self.kill_host(OTHER)
             self.kill_host(HEAD)
             self.start_node(HEAD)
