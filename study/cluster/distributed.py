@@ -40,6 +40,8 @@ SETTINGS = {
     # A worker on a machine that is reclaimed is lost as any other; checkpoints are written all the time.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
+#: What the loss of one worker never makes the others raise: where it is raised, it would be raised again.
+OWN_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, AssertionError)
 #: Seconds between two looks for what workers told.
 PATIENCE = 0.2
 
@@ -143,7 +145,8 @@ def _fit(
     """
     Raises:
         TrainingDiverged: as in one process.
-        WorkersLost: a worker was lost, or failed.
+        WorkersLost: a worker was lost, or failed of what may be otherwise the next time.
+        RuntimeError: the training itself failed.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -166,7 +169,7 @@ def _fit(
                 ),
             ).fit()
     except train.TrainingFailedError as error:
-        raise WorkersLost(reason(error)) from error
+        raise failure_of(error) from error
     finally:
         stop()
         events.shutdown(force=True)
@@ -257,10 +260,14 @@ def made_of(end: Done | Diverged | None) -> Made:
     return safetensors.torch.load(end.weights.tobytes()), end.facts
 
 
-def reason(error: train.TrainingFailedError) -> str:
-    """What a worker failed of, in one line: the first one's own error, if there is one."""
+def failure_of(error: train.TrainingFailedError) -> RuntimeError:
+    """The end of a group as `WorkersLost`, which is tried again; as another error where it would only fail again.
+
+    It tells the error of the worker that others failed of, if there is one, else that of the first.
+    """
     failures = getattr(error, "worker_failures", None) or {}
-    for rank in sorted(failures):
-        cause = getattr(failures[rank], "_base_exc", failures[rank])
-        return f"{type(cause).__name__} on worker {rank} of its training: {cause}"
-    return f"{type(error).__name__}: {error}"
+    if not failures:
+        return WorkersLost(f"{type(error).__name__}: {error}")
+    rank, cause = min(failures.items(), key=lambda failed: (not isinstance(failed[1], OWN_ERRORS), failed[0]))
+    told = f"{type(cause).__name__} on worker {rank} of its training: {cause}"
+    return RuntimeError(told) if isinstance(cause, OWN_ERRORS) else WorkersLost(told)

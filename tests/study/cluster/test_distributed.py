@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from ray.exceptions import ActorDiedError
 from ray.train import ControllerError, WorkerGroupError
 
 from neglora.artifacts import ArtifactStore
@@ -23,7 +24,7 @@ from neglora.prerequisites import base_of, ensure, find, retrain_of
 from neglora.setting import Setting
 from neglora.train import TrainingDiverged
 from study.cluster.connection import connected
-from study.cluster.distributed import Diverged, Done, Plan, keeping_in_group, made_of, reason
+from study.cluster.distributed import Diverged, Done, Plan, failure_of, keeping_in_group, made_of
 from study.cluster.failures import ClusterError, WorkersLost
 from study.cluster.making import as_array
 
@@ -110,9 +111,17 @@ def test_only_the_first_worker_of_a_group_tells(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_fails_is_named_with_its_error() -> None:
-    lost = WorkerGroupError("long text", {1: RuntimeError("connection closed"), 0: ValueError("no such layer")})
-    assert reason(lost) == "ValueError on worker 0 of its training: no such layer"
-    assert reason(ControllerError(RuntimeError("no room"))).startswith("ControllerError: ")
+    """An error that would come again is told as it is, and any other is a lost worker."""
+    closed = RuntimeError("connection closed")
+    failed = failure_of(WorkerGroupError("long text", {0: closed, 1: ValueError("no such layer")}))
+    assert str(failed) == "ValueError on worker 1 of its training: no such layer"
+    assert not isinstance(failed, WorkersLost)
+    lost = failure_of(WorkerGroupError("long text", {1: ActorDiedError(), 0: closed}))
+    assert isinstance(lost, WorkersLost)
+    assert str(lost) == "RuntimeError on worker 0 of its training: connection closed"
+    crowded = failure_of(ControllerError(RuntimeError("no room")))
+    assert isinstance(crowded, WorkersLost)
+    assert str(crowded).startswith("ControllerError: ")
 
 
 def test_more_workers_than_there_is_room_for() -> None:
