@@ -10,11 +10,12 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 
 from neglora.setting import Setting
 from neglora.storage import is_uri
 from neglora.trial import Session, Task, run_trial
+from study.cluster.rendezvous import START_TOGETHER_SECONDS
 from study.cluster.titles import configuration
 from study.cluster.worker_log import log_here, show_title
 from study.progress import outcome
@@ -59,9 +60,9 @@ class TrialWorker(tune.Trainable):
         self.node = ray.util.get_node_ip_address()
         self._warm_up()
         try:
-            ray.get(rendezvous.arrive.remote())
-        except RayActorError as error:
-            # It was on a node that is lost. Starting together is quicker, and no more than that.
+            ray.get(rendezvous.arrive.remote(), timeout=2 * START_TOGETHER_SECONDS)
+        except RayError as error:
+            # Its node was lost, or is cut off. Starting together is quicker, and no more than that.
             logger.warning("this worker does not wait for the others: %s", error)
 
     def __repr__(self) -> str:

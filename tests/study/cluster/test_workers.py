@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import ActorDiedError, GetTimeoutError, OutOfMemoryError
 
 from neglora.setting import Setting
 from neglora.trial import Task
+from study.cluster import workers
 from study.cluster.worker_log import log_here, show_title
 from study.cluster.workers import Parcel, pack, unable, unpack
 
@@ -38,6 +43,26 @@ def test_a_node_that_does_not_see_the_storage_is_told_with_how_to_mend_it(tmp_pa
     study.mkdir(parents=True)
     assert unable(str(tmp_path / "shared"), blind, "10.0.0.7") is None
     assert unable("s3://bucket/runs", blind, "10.0.0.7") is None
+
+
+@pytest.mark.parametrize("error", [ActorDiedError(), OutOfMemoryError("killed"), GetTimeoutError("cut off")])
+def test_a_worker_starts_alone_where_the_others_are_not_to_be_met(error, monkeypatch, caplog):
+    waited = []
+
+    def get(_, timeout):
+        waited.append(timeout)
+        raise error
+
+    monkeypatch.setattr(workers.ray, "get", get)
+    monkeypatch.setattr(workers.ray.util, "get_node_ip_address", lambda: "10.0.0.7")
+    monkeypatch.setattr(workers, "log_here", lambda: None)
+    monkeypatch.setattr(workers.TrialWorker, "_warm_up", lambda _: None)
+    worker = object.__new__(workers.TrialWorker)
+    rendezvous = SimpleNamespace(arrive=SimpleNamespace(remote=lambda: None))
+    worker.setup({"task": pack(TASK)}, storage="runs", rendezvous=rendezvous)
+    assert worker.task == TASK
+    assert waited == [2 * workers.START_TOGETHER_SECONDS]
+    assert "does not wait for the others" in caplog.text
 
 
 def test_lines_go_to_the_standard_error_once(capsys):
