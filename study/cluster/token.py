@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -94,7 +96,9 @@ def _make_token() -> None:
     except OSError as error:
         if os.environ.get(TOKEN_PATH):
             raise ClusterError(f"{TOKEN_PATH} names {file}, which cannot be written: {error.strerror}") from error
-        file = Path(tempfile.mkdtemp(prefix="neglora-")) / "auth_token"
+        folder = tempfile.mkdtemp(prefix="neglora-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        file = Path(folder) / "auth_token"
         _write(file, text)
         os.environ[TOKEN_PATH] = str(file)
 

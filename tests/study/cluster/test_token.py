@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,14 @@ def test_a_home_that_cannot_be_written_leaves_a_token_of_this_process(home: Path
     assert Path(token_place()).stat().st_mode & 0o777 == 0o600
     assert not Path(token_place()).is_relative_to(home)
     assert read_token()
+
+
+def test_such_a_token_is_gone_with_its_process(home: Path) -> None:
+    (home / ".ray").write_text("a file where the folder should be")
+    told = "from study.cluster.token import ask_for_token, token_place; ask_for_token(); print(token_place())"
+    environment = os.environ | {"HOME": str(home), "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert not Path(done.stdout.strip()).parent.exists()
 
 
 def test_a_place_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
