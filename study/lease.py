@@ -86,8 +86,7 @@ class Lease:
             LeaseLost: another process has taken it.
             StorageError: the storage does not tell, and the last beat is so long ago that it may be so.
         """
-        # A process that was stopped, or cut off, and goes on may be another's victim without knowing.
-        if now or _now() - self._beaten > self._timing.patience / 2:
+        if now or self._was_away:
             self._beat()
         if self._lost:
             raise LeaseLost(self._lost)
@@ -116,10 +115,17 @@ class Lease:
                 "the study's lock could not be given back; the next run waits %g s: %s", self._timing.patience, error
             )
 
+    @property
+    def _was_away(self) -> bool:
+        """Whether this process was stopped, or cut off, for so long that it may be another's victim by now."""
+        return _now() - self._beaten > self._timing.patience / 2
+
     def _beat_on(self) -> None:
         # Waiting on a descriptor takes a span of time. threading's waits take a point of a clock, and so wait for hours
-        # where something between Python and the kernel shifts the clocks.
-        while not select.select([self._ends[0]], [], [], self._timing.beat)[0] and not self._lost:
+        # where something between Python and the kernel shifts the clocks. And `select` knows no descriptor above 1023.
+        end = select.poll()
+        end.register(self._ends[0], select.POLLIN)
+        while not end.poll(1000 * self._timing.beat) and not self._lost:
             try:
                 self._beat()
             except StorageError as error:
@@ -131,6 +137,10 @@ class Lease:
             if self._lost:
                 return
             found = _current(self._storage, self._name)
+            if found is None and self._was_away:
+                # Another one may have had it, and what this process knows of the study is then old.
+                self._lost = "a process that has given it back since"
+                return
             if found is None:
                 # Whoever removed it may be about to take it: one of the two makes it.
                 self._storage.write_new(self._name, self.content)

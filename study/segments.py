@@ -99,12 +99,12 @@ class SegmentLedger:
 
     def __init__(self, storage: ObjectStorage, study: str, lease: Lease) -> None:
         self._storage, self._study, self._lease = storage, study, lease
-        self._segments, self._lines = _read(storage, study)
-        self._base, self._last = self._segments.base, self._segments.last
+        found, self._lines = _read(storage, study)
+        self._last = found.last
         self._keys = {line_key(line.record) for line in self._lines}
         #: Of records that another writer slipped in: their trials are recorded, and the first record counts.
         self._adopted: set[tuple[str, str]] = set()
-        self._compact_at = self._base + EVERY
+        self._compact_at = found.base + EVERY
 
     @classmethod
     @contextmanager
@@ -216,6 +216,8 @@ class SegmentLedger:
                 self._adopt()
                 if line and line_key(line.record) in self._keys:
                     return
+            # Where that took long, another's base may have superseded it unread.
+            self._lease.verify()
         except LeaseLost as error:
             raise LedgerError(
                 f"{self._title}: another neglora has taken this study over: {error}. It had seen no sign of life of "
@@ -262,10 +264,9 @@ class SegmentLedger:
 
     def _write_base(self, content: bytes) -> None:
         name = f"{self._study}/{segment_name(self._last, is_base=True)}"
-
-        if not self._storage.write_new(name, content) and self._storage.read(name) != content:
+        if not self._storage.write_new(name, content) and _content(self._storage, name) != content:
             raise StorageError(f"{self._storage.title}/{name} is there already and holds other records")
-        self._base, self._compact_at = self._last, self._last + EVERY
+        self._compact_at = self._last + EVERY
 
     def _sweep(self) -> None:
         """Remove what the base has made needless. What cannot be removed is harmless and stays until the next time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -239,10 +240,32 @@ def _is_lost(lease: Lease) -> bool:
 
 
 def test_a_lease_that_somebody_removed_is_made_again(folder: ObjectStorage) -> None:
-    with leased(folder, LOCK, timing=QUICK) as lease:
+    with leased(folder, LOCK, timing=PATIENT) as lease:
         folder.delete(LOCK)
         until(lambda: folder.exists(LOCK))
         lease.verify(now=True)
+
+
+def test_a_holder_that_was_away_while_another_came_and_went_knows(storage: ObjectStorage) -> None:
+    with leased(storage, LOCK, timing=Timing(beat=3600, patience=0.4, look=0.1)) as lease:
+        with leased(storage, LOCK, timing=QUICK):
+            pass
+        with pytest.raises(LeaseLost, match="has given it back since"):
+            lease.verify()
+        assert storage.names() == []
+
+
+def test_beats_go_on_in_a_process_with_many_open_files(folder: ObjectStorage) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with leased(folder, LOCK, timing=PATIENT):
+            until(lambda: json.loads(folder.read(LOCK))["beat"] > 1)
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_storage_that_fails_for_a_while_costs_nobody_the_lease(

@@ -290,6 +290,28 @@ def test_the_same_trial_of_both_is_recorded_once(folder: ObjectStorage) -> None:
     assert read(folder) == [record(0), record(1)]
 
 
+def test_what_such_a_process_writes_where_another_has_swept_is_not_acknowledged(
+    folder: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "EVERY", 3)
+    real = folder.write_new
+
+    def others_first(name: str, data: bytes) -> bool:
+        # It is stopped here for long: another comes, puts the ledger together, and goes.
+        monkeypatch.setattr(folder, "write_new", real)
+        with SegmentLedger.open(ObjectStorage(folder.uri), "study", timing=QUICK) as other:
+            for number in range(1, 6):
+                other.append(record(number))
+        return real(name, data)
+
+    with SegmentLedger.open(folder, "study", timing=Timing(beat=3600, patience=0.4, look=0.1)) as ledger:
+        ledger.append(record(0))
+        monkeypatch.setattr(folder, "write_new", others_first)
+        with pytest.raises(LedgerError, match="has taken this study over"):
+            ledger.append(record(50))
+    assert [item.number for item in read(folder)] == [0, 1, 2, 3, 4, 5]
+
+
 def test_of_two_objects_with_one_trial_the_first_counts(folder: ObjectStorage) -> None:
     written(folder, record(0))
     folder.write("study/ledger/00000002.jsonl", record(0, "failed").to_line().encode() + b"\n")
