@@ -227,6 +227,10 @@ async def _follow(server: JobServer, job: str, show: Callable[[str], None], say:
             ) from error
         except ClusterError as error:
             lost = lost or str(error)
+        if lost is None and failures:
+            # A job that prints nothing has nothing to send.
+            failures, away_since = 0, None
+            say("connected again")
         if lost is not None:
             now = time.monotonic()
             away_since = now if away_since is None else away_since

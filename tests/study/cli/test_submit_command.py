@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,6 +300,18 @@ def test_a_broken_connection_is_made_anew_and_nothing_is_told_twice(server, clie
     assert told.count("tw") == told.count("one\n") == told.count("three") == 1
     assert any("the connection is lost" in line for line in lines)
     assert any("connected again" in line for line in lines)
+
+
+def test_two_losses_far_apart_are_not_one_long_one(server, client, capsys, monkeypatch) -> None:
+    """A job that prints nothing in between shows by its state that its server is there."""
+    server.states = [*[{"status": "RUNNING"}] * 3, {"status": "SUCCEEDED", "driver_exit_code": 0}]
+    client.tails = [[RuntimeError("closed")], [], [RuntimeError("closed")], []]
+    clock = iter([0.0, 1e6])
+    monkeypatch.setattr(submission, "AWAY", 60.0)
+    monkeypatch.setattr(submission, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    code, told = run(["--attach", "tiny-1", "--address", server.address], capsys)
+    assert code == 0
+    assert told.count("connected again") == 1
 
 
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_stop_it(server, client, capsys, monkeypatch) -> None:
