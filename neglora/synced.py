@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 
@@ -25,7 +26,11 @@ def sync_folder(folder: Path) -> None:
 
 def replace_synced(path: Path, data: bytes) -> None:
     """Write a file beside its place and rename it there: readers see the old one or the new one, never a part."""
-    beside = path.with_name(f"{path.name}.writing")
-    write_synced(beside, data)
-    beside.replace(path)
+    # A name of its own: two processes may write one file at the same time.
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.writing")
+    try:
+        write_synced(beside, data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     sync_folder(path.parent)

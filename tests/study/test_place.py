@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,14 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
     with pytest.raises(StorageError, match="leads out of"):
         remote.fetch()
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_several_may_fetch_at_once(remote: Place) -> None:
+    filled(remote, 0)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: remote.fetch(["study.yaml"]), range(200)))
+    assert (remote.folder / "study.yaml").read_text() == "study: study\n"
+    assert not list(remote.folder.glob("*.writing"))
 
 
 def test_a_link_in_the_working_copy_leads_nowhere(remote: Place, tmp_path: Path) -> None:
