@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from neglora.record import configuration_key
+from neglora.shape import is_held
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Range:
         return 1 if self.low == self.high else None
 
     def contains(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not is_held(value):
             return False
         return self.low <= value <= self.high and not (self.integer and value != int(value))
 

@@ -21,6 +21,9 @@ from study.samplers import OF_STUDY, quiet
 from study.space.cells import Cell
 from study.told import searched_records, told_trial
 
+#: Whole numbers up to here are floats too, which Optuna computes with.
+_LARGEST = 2**53
+
 
 class OptunaExportError(ValueError):
     """A database that cannot be written, or that has such a study already; the message says how to mend it."""
@@ -164,6 +167,8 @@ def _with_room(dimension: Dimension, value: Any) -> Dimension:
         return _with_choice(dimension, value)
     if not isinstance(value, int | float) or isinstance(value, bool) or (dimension.log and value <= 0):
         return dimension
+    if dimension.integer and abs(value) > _LARGEST:
+        return dimension
     wide = Range(min(dimension.low, value), max(dimension.high, value), dimension.log, dimension.integer)
     return wide if wide.contains(value) else dimension
 
@@ -181,7 +186,7 @@ def exported_trial(
     """One record as a finished Optuna trial; see `export`.
 
     Raises:
-        OptunaExportError: the record does not say when it was made.
+        OptunaExportError: the record does not say when it was made, or says what no calendar holds.
     """
     inside = {name: one for name, one in dimensions.items() if one.contains(record.params.get(name))}
     cell = record.trial.rsplit("-", 1)[0]
@@ -209,11 +214,15 @@ def exported_trial(
 
 def _times(record: Record) -> tuple[datetime, datetime]:
     """When a trial's work began and ended, in local time without a zone: that is what Optuna and its dashboard mean."""
+    took = sum(record.cost.get(name) or 0.0 for name in ("unlearn_seconds", "evaluate_seconds"))
     try:
         ended = datetime.fromisoformat(record.provenance["time"]).astimezone().replace(tzinfo=None)
+        return ended - timedelta(seconds=took), ended
     except (KeyError, TypeError, ValueError) as error:
         raise OptunaExportError(
             f"{record.trial} does not say when it was made (provenance.time), and Optuna takes no trial without a time"
         ) from error
-    took = sum(record.cost.get(name) or 0.0 for name in ("unlearn_seconds", "evaluate_seconds"))
-    return ended - timedelta(seconds=took), ended
+    except OverflowError as error:
+        raise OptunaExportError(
+            f"{record.trial} says a time (provenance.time) or seconds (cost) that no calendar holds"
+        ) from error

@@ -263,6 +263,29 @@ def test_a_study_without_trials_and_a_record_without_a_time_are_refused(study, t
     assert "has no trials yet" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"cost": {"unlearn_seconds": 1e20}}, {"provenance": {"time": "0001-01-01T00:00:00+14:00"}}],
+    ids=["seconds", "time"],
+)
+def test_a_record_of_a_time_that_no_calendar_holds_is_refused(study, tmp_path, changes, capsys):
+    with Ledger.open(study) as ledger:
+        ledger.append(written("neggrad", 7, {"lr": 1e-3, "epochs": 1}, **changes))
+    assert export(study, f"sqlite:///{tmp_path / 'study.db'}") == 2
+    assert "0007 says a time" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("params", [{"lr": 10**400, "epochs": 1}, {"lr": 1e-3, "epochs": 10**300}])
+def test_numbers_that_no_dimension_can_hold_stay_beside_it(study, tmp_path, params):
+    with Ledger.open(study) as ledger:
+        ledger.append(written("neggrad", 7, params))
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert export(study, url) == 0
+    last = loaded(url)[NEGGRAD].trials[-1]
+    assert len(last.params) == 1
+    assert last.user_attrs["params"]["lr"] == params["lr"]
+
+
 def test_optuna_dashboard_shows_the_trials(whole, tmp_path):
     study, url = whole
     with socket.socket() as server:
