@@ -28,7 +28,7 @@ def locked(file: Path) -> Iterator[None]:
     """Hold the lock while the block runs. The file stays: removing it would let two processes lock two files.
 
     Raises:
-        LockHeld: somebody else holds it.
+        LockHeld: somebody else holds it, or moved it away while it was being locked.
         NoLocks: the file's system knows no locks.
         OSError: the file cannot be made or written.
     """
@@ -47,6 +47,8 @@ def locked(file: Path) -> Iterator[None]:
                 "study. Mount it with locks (NFS: version 4; Lustre: the option flock), give another folder with "
                 "--storage, or a URI such as s3://BUCKET/runs",
             ) from error
+        if not _is_at(descriptor, file):
+            raise LockHeld("a process that has just moved the study away")
         os.ftruncate(descriptor, 0)
         mine = Holder.mine()
         write_all(
@@ -56,6 +58,14 @@ def locked(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    """Whether an open file is still the one of this name: its folder may be renamed by whoever held the lock."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def holder(file: Path) -> str | None:

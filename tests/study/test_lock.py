@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -77,6 +78,30 @@ def test_a_killed_holder_of_a_study_leaves_it_free(tmp_path: Path) -> None:
     assert holder(tmp_path / "ledger.lock") is None
     with Ledger.open(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_lock_that_is_moved_while_it_is_taken_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    file = tmp_path / "study" / "ledger.lock"
+    with Ledger.open(file.parent):
+        pass
+    real = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        file.parent.rename(tmp_path / "aside")
+        if anew:
+            file.parent.mkdir()
+            stack.enter_context(locked(file))
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with ExitStack() as stack:
+        with pytest.raises(LockHeld, match="moved the study away"), locked(file):
+            pytest.fail("two hold the lock")
+        assert (holder(file) is not None) == anew
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
