@@ -28,7 +28,7 @@ Release = Callable[[], None]
 class Turns:
     """The turns at one device, among the processes of one user on one machine. Close it when done.
 
-    Where the two files cannot be made, nobody waits for anybody, which is logged: that is no reason to fail.
+    Where the two files cannot be made or locked, nobody waits for anybody, which is logged: that is no reason to fail.
 
     Args:
         device: the device.
@@ -43,6 +43,8 @@ class Turns:
             for part in ("door", "room"):
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._files.append(os.open(place / f"{self.name}.{part}", flags, 0o600))
+                # Fails where the file system knows no locks.
+                fcntl.flock(self._files[-1], fcntl.LOCK_UN)
         except OSError as error:
             self.close()
             logger.warning("trials cannot take turns at %s, and run side by side in any case: %s", self.name, error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import threading
 from pathlib import Path
@@ -87,6 +89,19 @@ def test_without_a_place_for_its_files_nobody_waits(tmp_path, caplog):
         turns = Turns(CPU, tmp_path / "missing")
     assert "run side by side in any case" in caplog.text
     with turns.alone(), Turns(CPU, tmp_path / "missing").together(pytest.fail):
+        pass
+
+
+def test_on_a_file_system_without_locks_nobody_waits(tmp_path, monkeypatch, caplog):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    turns = Turns(CPU, tmp_path)
+    assert "run side by side in any case" in caplog.text
+    with turns.together(lambda: pytest.fail("released")):
+        pass
+    with turns.alone():
         pass
 
 
