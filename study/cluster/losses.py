@@ -54,6 +54,8 @@ def loss_of(text: str) -> Loss:
         if raised:
             name, told = raised[-1]
             return Loss(f"it could not work: {name.rsplit('.', 1)[-1]}: {told.strip()}")
+    if "is unavailable" in text:
+        return Loss(f"its process{place} could not be reached any more: its machine is gone or cut off")
     if "End of file" in text or "connection error" in text:
         return Loss(f"its process{place} died: killed (SIGKILL, as the kernel does when memory runs out) or crashed")
     if "receives a SIGTERM" in text:

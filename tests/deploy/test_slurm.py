@@ -24,12 +24,12 @@ SPACE = {
     "datasets": ["digits"],
     "models": ["tinyvit_nano"],
     "replicates": {"forget": [3], "seeds": [0]},
-    "search": {"sampler": "tpe", "trials": 4, "seed": 0, "batch": 2},
+    "search": {"sampler": "tpe", "trials": 24, "seed": 0, "batch": 2},
     "training": {"epochs": 2},
     "methods": {"neggrad": {"lr": {"log": [1e-5, 1e-3]}}},
 }
 #: Four of the space, and Retrain.
-TRIALS = 5
+TRIALS = 25
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,9 @@ def test_a_study_goes_on_after_its_time_limit_and_after_a_cancelled_job(here, pr
     kept = lines(project)
     assert 1 <= kept < TRIALS
 
-    # Slurm waits two minutes before it starts a requeued job, unless it is told so once the job is back in the queue.
+    # Slurm waits two minutes before it starts a requeued job, unless it is told so once the job is back in the queue and
+    # the first run has ended: the end of that one would be taken for the second's.
+    until(lambda: not left(project), lambda: "\n".join(left(project)))
     until(lambda: here.job(job)["Reason"] == "BeginTime", lambda: str(here.job(job)))
     here.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: lines(project) > kept, lambda: output(project, job) + str(here.job(job)))

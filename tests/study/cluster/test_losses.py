@@ -55,6 +55,10 @@ RAISED = (
             "(30.37GB of 31.54GB used, 12.45 GB by this worker)",
         ),
         (RAISED, "it could not work: ModuleNotFoundError: No module named 'torch'"),
+        (
+            "The actor af11 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: Socket closed",
+            "its process could not be reached any more: its machine is gone or cut off",
+        ),
         ("ObjectLostError: the result is gone", "ObjectLostError: the result is gone"),
         ("", "Ray gives no reason"),
     ],
