@@ -169,8 +169,8 @@ def test_a_study_goes_on_after_its_time_limit_and_after_a_cancelled_job(here, pr
     kept = lines(project)
     assert 1 <= kept < TRIALS
 
-    # Slurm waits two minutes before it starts a requeued job, unless it is told so once the job is back in the queue and
-    # the first run has ended: the end of that one would be taken for the second's.
+    # Slurm waits two minutes before it starts a requeued job, unless it is told so once the job is back in the queue.
+    # The first run has to have ended by then: its end would be taken for the second's.
     until(lambda: not left(project), lambda: "\n".join(left(project)))
     until(lambda: here.job(job)["Reason"] == "BeginTime", lambda: str(here.job(job)))
     here.run("scontrol", "update", f"JobId={job}", "StartTime=now")
