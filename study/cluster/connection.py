@@ -67,7 +67,7 @@ def connected(
     """Start Ray here, or join the cluster at `address`, for as long as the context lasts.
 
     Args:
-        address: of a running cluster (`auto`, `HOST:PORT`, `ray://...`); None starts one on this machine.
+        address: of a running cluster (`auto`, `HOST:PORT`); None starts one on this machine.
         cpus, gpus: what one trial asks for.
         workers: at most so many trials at once; None for as many as fit.
         verbose: let Ray and the workers print.
@@ -96,8 +96,7 @@ def connected(
         "configure_logging": verbose,
         "ignore_reinit_error": False,
     }
-    # Ray's client sends its settings as JSON, which this one cannot be.
-    if name and not (address or "").startswith("ray://"):
+    if name:
         shared["job_config"] = ray.job_config.JobConfig(metadata={"job_name": name})
     if address is None:
         available = _usable_cpus()

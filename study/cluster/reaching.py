@@ -31,15 +31,21 @@ def prepare(address: str) -> bool:
     """Show the token to a cluster that asks for one; do nothing for one that does not.
 
     Args:
-        address: `auto`, `HOST:PORT` or `ray://...`, of which the last is not asked.
+        address: `auto` or `HOST:PORT`.
 
     Returns:
         Whether it asks for a token.
 
     Raises:
-        ClusterError: there is no cluster, it asks for a token and there is none, or it is the wrong one.
+        ClusterError: there is no cluster, it asks for a token and there is none, it is the wrong one, or the address is
+            that of a proxy for Ray's client, beyond which Tune would run without this process.
     """
-    if address.startswith("ray://") or os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"--address {address}: no study runs through Ray's client. On a machine of the cluster give 'auto', or "
+            "the head's HOST:6379; from elsewhere `neglora submit --address http://HEAD:8265` sends it there"
+        )
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
         return os.environ.get(MODE, "").lower() == "token"
     where = _found(address)
     mode = os.environ.get(MODE, "").lower()

@@ -269,7 +269,7 @@ def _check_address(address: str) -> None:
     if not good:
         raise ClusterError(
             f"--address {address}: expected the address of the cluster's job server, http://HEAD:8265"
-            + (" (`neglora run` takes this one)" if "://" not in address or address.startswith("ray://") else "")
+            + (" (`neglora run` takes this one)" if "://" not in address else "")
         )
     if parts.username or parts.password or parts.query:
         raise ClusterError("--address holds a user, a password or a question mark: expected http://HEAD:8265")

@@ -12,6 +12,7 @@ import ray
 
 from study.cluster import connection
 from study.cluster.connection import connected
+from study.cluster.failures import ClusterError
 
 
 @pytest.fixture
@@ -71,3 +72,11 @@ def test_what_is_started_here_asks_for_a_token_unless_the_user_says_otherwise(
     with connected(None, cpus=1, gpus=0, workers=1, verbose=False) as cluster:
         assert cluster.token is None
     assert started["dashboard_host"] == "127.0.0.1"
+
+
+def test_the_proxy_of_ray_s_client_is_refused_with_what_to_give() -> None:
+    with (
+        pytest.raises(ClusterError, match=r"ray://head:10001: .* the head's HOST:6379; .* `neglora submit"),
+        connected("ray://head:10001", cpus=1, gpus=0, workers=None, verbose=False),
+    ):
+        raise AssertionError("it was joined")
