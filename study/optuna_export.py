@@ -59,6 +59,8 @@ def export(
         OptunaExportError: the address is none, the database cannot be written, or has a study of such a name.
     """
     with quiet():
+        # Before anything is deleted or written: a record may be none that Optuna takes.
+        trials = {cell.id: _trials(cell, study, searched_records(cell.id, records)) for cell in cells}
         storage = _storage(url)
         try:
             present = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
@@ -70,7 +72,7 @@ def export(
                 )
             for name in taken:
                 optuna.delete_study(study_name=name, storage=storage)
-            return [_export(cell, study, searched_records(cell.id, records), storage) for cell in cells]
+            return [_export(cell, study, trials[cell.id], storage) for cell in cells]
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             raise _unwritable(url, error) from error
         finally:
@@ -111,7 +113,12 @@ def _unwritable(url: str, error: Exception) -> OptunaExportError:
     return OptunaExportError(f"{shown(url)} cannot be written: {words}")
 
 
-def _export(cell: Cell, study: Mapping[str, Any], records: Sequence[Record], storage: RDBStorage) -> Exported:
+def _trials(cell: Cell, study: Mapping[str, Any], records: Sequence[Record]) -> list[FrozenTrial]:
+    dimensions, constraints = widened(cell, records), study.get("constraints") or {}
+    return [exported_trial(record, dimensions, study["objectives"], constraints) for record in records]
+
+
+def _export(cell: Cell, study: Mapping[str, Any], trials: Sequence[FrozenTrial], storage: RDBStorage) -> Exported:
     objectives = list(study["objectives"])
     made = optuna.create_study(
         study_name=cell.id, storage=storage, directions=[METRICS[name].direction for name in objectives]
@@ -120,8 +127,6 @@ def _export(cell: Cell, study: Mapping[str, Any], records: Sequence[Record], sto
     made.set_user_attr("study", study["study"])
     made.set_user_attr("cell", cell.identity)
     made.set_user_attr("fixed", cell.fixed)
-    dimensions = widened(cell, records)
-    trials = [exported_trial(record, dimensions, objectives, study.get("constraints") or {}) for record in records]
     made.add_trials(trials)
     return Exported(cell.id, len(trials))
 

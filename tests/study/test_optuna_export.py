@@ -269,10 +269,13 @@ def test_a_study_without_trials_and_a_record_without_a_time_are_refused(study, t
     ids=["seconds", "time"],
 )
 def test_a_record_of_a_time_that_no_calendar_holds_is_refused(study, tmp_path, changes, capsys):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert export(study, url) == 0
     with Ledger.open(study) as ledger:
         ledger.append(written("neggrad", 7, {"lr": 1e-3, "epochs": 1}, **changes))
-    assert export(study, f"sqlite:///{tmp_path / 'study.db'}") == 2
+    assert export(study, url, "--force") == 2
     assert "0007 says a time" in " ".join(capsys.readouterr().err.split())
+    assert sum(len(one.trials) for one in loaded(url).values()) == len(RECORDS) - 1, "what was there stays"
 
 
 @pytest.mark.parametrize("params", [{"lr": 10**400, "epochs": 1}, {"lr": 1e-3, "epochs": 10**300}])
