@@ -104,8 +104,8 @@ class Record:
             raise RecordError(f"'fidelity' should be one of {', '.join(FIDELITIES)}, got {_short(known['fidelity'])}")
         if not isinstance(known.get("reason"), str | None):
             raise RecordError("'reason' should be a text or null")
-        if not re.fullmatch(r"[A-Za-z0-9_.+=-]+-\d{4,}", known["trial"]):
-            raise RecordError(f"'trial' should end in a number of four or more digits, got {_short(known['trial'])}")
+        if not re.fullmatch(r"[A-Za-z0-9_.+=-]+-[0-9]{4,18}", known["trial"]):
+            raise RecordError(f"'trial' should end in a number of 4 to 18 digits, got {_short(known['trial'])}")
         for replicate in known["replicates"]:
             if not isinstance(replicate, dict):
                 raise RecordError("'replicates' should hold objects")
