@@ -28,6 +28,7 @@ from neglora.mirrored import MirroredStore, open_artifacts
 from neglora.prerequisites import Fit, Keeping, OnEpoch, Prerequisite, in_file, make_here
 from neglora.train import Epoch, TrainingDiverged
 from study.cluster.failures import WorkersLost
+from study.cluster.losses import loss_of
 from study.cluster.making import Bytes, Dropped, Event, Kept, Tell, ToldCheckpoint, as_array, checkpoint_name
 
 #: Read by Ray Train in the process that starts a training.
@@ -263,11 +264,23 @@ def made_of(end: Done | Diverged | None) -> Made:
 def failure_of(error: train.TrainingFailedError) -> RuntimeError:
     """The end of a group as `WorkersLost`, which is tried again; as another error where it would only fail again.
 
-    It tells the error of the worker that others failed of, if there is one, else that of the first.
+    It tells of the worker that made the others fail, if that can be told, else of the first that failed.
     """
     failures = getattr(error, "worker_failures", None) or {}
     if not failures:
         return WorkersLost(f"{type(error).__name__}: {error}")
-    rank, cause = min(failures.items(), key=lambda failed: (not isinstance(failed[1], OWN_ERRORS), failed[0]))
+    rank, cause = min(failures.items(), key=lambda failed: (_consequence(failed[1]), failed[0]))
+    if (gone := _gone(cause)) is not None:
+        return WorkersLost(f"worker {rank} of its training: {loss_of(f'{type(gone).__name__}: {gone}').words}")
     told = f"{type(cause).__name__} on worker {rank} of its training: {cause}"
     return RuntimeError(told) if isinstance(cause, OWN_ERRORS) else WorkersLost(told)
+
+
+def _consequence(cause: Exception) -> int:
+    """How likely one worker's failure comes from another's."""
+    return 0 if isinstance(cause, OWN_ERRORS) else 1 if _gone(cause) is not None else 2
+
+
+def _gone(cause: Exception) -> Exception | None:
+    """What Ray says of a worker that no longer answers; None where it told its error itself."""
+    return getattr(cause, "health_check_failure", None)

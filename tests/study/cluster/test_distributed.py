@@ -14,8 +14,9 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from ray.exceptions import ActorDiedError
+from ray.exceptions import RayActorError
 from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from neglora.artifacts import ArtifactStore
 from neglora.data import ForgetSet
@@ -116,9 +117,15 @@ def test_a_worker_that_fails_is_named_with_its_error() -> None:
     failed = failure_of(WorkerGroupError("long text", {0: closed, 1: ValueError("no such layer")}))
     assert str(failed) == "ValueError on worker 1 of its training: no such layer"
     assert not isinstance(failed, WorkersLost)
-    lost = failure_of(WorkerGroupError("long text", {1: ActorDiedError(), 0: closed}))
+    lost = failure_of(WorkerGroupError("long text", {1: RuntimeError("broken pipe"), 0: closed}))
     assert isinstance(lost, WorkersLost)
     assert str(lost) == "RuntimeError on worker 0 of its training: connection closed"
+    killed = WorkerHealthCheckFailedError(
+        "Worker info: much", RayActorError(error_msg="It died.\n\tip: 10.0.0.7\nEnd of file")
+    )
+    lost = failure_of(WorkerGroupError("long text", {0: closed, 1: killed}))
+    assert isinstance(lost, WorkersLost)
+    assert str(lost).startswith("worker 1 of its training: its process on 10.0.0.7 died: killed")
     crowded = failure_of(ControllerError(RuntimeError("no room")))
     assert isinstance(crowded, WorkersLost)
     assert str(crowded).startswith("ControllerError: ")
