@@ -18,6 +18,9 @@ from study.place import SPACE, Place
 #: What `neglora list --model` looks at a model with, where no dataset is named: the paper's ImageNet-100 and its rank.
 CLASSES, IMAGE_SIZE, RANK = 100, 224, 16
 
+#: What begins a URI: a folder of such a name is a mistake of slashes.
+_SCHEMES = frozenset({"s3", "gs", "gcs", "abfs", "abfss", "file"})
+
 
 class UserError(Exception):
     """A mistake that the user can mend: shown without a traceback, exit code 2."""
@@ -74,6 +77,10 @@ def storage_of(text: str, *, writes: bool = True) -> str:
         UserError: it cannot be made or written.
     """
     if not is_uri(text):
+        scheme, colon, rest = text.partition(":")
+        if colon and scheme in _SCHEMES:
+            begin = "file:///" if scheme == "file" else f"{scheme}://"
+            raise UserError(f"--storage {text}: expected {begin}{rest.lstrip('/')}")
         return str(_storage_folder(text))
     place, mark, options = text.partition("?")
     uri = place.rstrip("/") + mark + options

@@ -123,7 +123,10 @@ def _found(address: str) -> str:
     try:
         found = canonicalize_bootstrap_address(address, None)
     except (ConnectionError, ValueError) as error:
-        raise ClusterError(f"--address {address}: {str(error).splitlines()[0]}") from error
+        raise ClusterError(
+            f"--address {address}: {str(error).splitlines()[0]}; expected 'auto', or the HOST:PORT of the cluster's "
+            "head such as 10.0.0.1:6379 (its http address is for `neglora submit`)"
+        ) from error
     if not found:
         raise ClusterError(
             f"--address {address}: no Ray cluster runs on this machine. Start one (`ray start --head`), give the "

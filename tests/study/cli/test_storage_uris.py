@@ -34,7 +34,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "TIMING", lease.Timing(beat=0.05, patience=60, look=0.1))
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.faults)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("s3").uri() if request.param == "s3" else f"file://{tmp_path}/runs"
 
@@ -238,6 +238,17 @@ def test_readers_of_a_bucket_that_is_denied_or_away_are_told(
     assert "there is no bucket" in said(capsys, first, at(s3.uri(bucket="absent")), *rest, expected=2)
     assert "does not answer" in said(capsys, first, at(s3.uri(port=1)), *rest, expected=2)
     assert "holds no study" in said(capsys, first, at(s3.uri()), *rest, expected=2)
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/runs", "s3:bucket", "gs:/b", "file:/shared/runs"])
+@pytest.mark.parametrize("command", ["run", "unlearn --dataset digits --model resnet_nano --method neggrad --forget 3"])
+def test_a_uri_with_too_few_slashes_makes_no_folder(
+    command: str, text: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    first, *rest = command.split()
+    words = [first, *rest, *([str(QUICKSTART)] if first == "run" else []), "--storage", text]
+    assert f"expected {text.partition(':')[0]}://" in said(capsys, *words, expected=2)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("short_reports")

@@ -80,3 +80,12 @@ def test_the_proxy_of_ray_s_client_is_refused_with_what_to_give() -> None:
         connected("ray://head:10001", cpus=1, gpus=0, workers=None, verbose=False),
     ):
         raise AssertionError("it was joined")
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "http://10.0.0.1:8265", "nonsense"])
+def test_an_address_of_another_form_is_told_with_the_expected_one(address: str) -> None:
+    with (
+        pytest.raises(ClusterError, match=rf"^--address {address}: .*expected 'auto', or the HOST:PORT of"),
+        connected(address, cpus=1, gpus=0, workers=None, verbose=False),
+    ):
+        raise AssertionError("it was joined")
