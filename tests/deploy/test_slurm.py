@@ -28,7 +28,7 @@ SPACE = {
     "training": {"epochs": 2},
     "methods": {"neggrad": {"lr": {"log": [1e-5, 1e-3]}}},
 }
-#: Four of the space, and Retrain.
+#: Those of the space, and Retrain.
 TRIALS = 25
 
 
