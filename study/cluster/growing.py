@@ -45,9 +45,10 @@ def _reported() -> list[str] | None:
     return [*(report.get("active_nodes") or ()), *(report.get("node_type_mapping") or {}).values()]
 
 
-def _of_v2() -> list[str]:
+def _of_v2() -> list[str] | None:
     import ray
     from ray.autoscaler.v2.sdk import get_cluster_status
 
     status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    return [node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes)]
+    # The head is one of them as soon as the autoscaler has reported.
+    return [node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes)] or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,17 @@ def test_an_autoscaler_that_only_watches() -> None:
     assert not growing.launches([])
     assert not growing.launches([""])
     assert growing.launches([f"node_{'0f' * 28}", "gpu_workers"])
+
+
+def test_an_autoscaler_that_has_not_reported_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.autoscaler.v2 import sdk, utils
+
+    head = SimpleNamespace(ray_node_type_name="headgroup")
+    reports = iter([[], [head]])
+    monkeypatch.setattr(utils, "is_autoscaler_v2", lambda **_: True)
+    monkeypatch.setattr(sdk, "get_cluster_status", lambda _: SimpleNamespace(active_nodes=next(reports), idle_nodes=[]))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="10.0.0.1:6379"))
+    assert growing.can_grow()
 
 
 def test_nodes_that_cannot_take_part() -> None:
