@@ -18,7 +18,8 @@ from tests.token_nodes import Nodes, two_nodes
 
 pytestmark = [pytest.mark.faults, pytest.mark.cluster, pytest.mark.timeout(900)]
 
-TRIALS = 13
+#: With Retrain's. The first study has to last while it is started a second time.
+TRIALS = {"one": 61, "two": 13}
 
 
 def write_space(folder: Path, study: str) -> Path:
@@ -28,7 +29,7 @@ def write_space(folder: Path, study: str) -> Path:
         "datasets": ["digits"],
         "models": ["tinyvit_nano"],
         "replicates": {"forget": [3], "seeds": [0]},
-        "search": {"sampler": "random", "trials": TRIALS - 1, "seed": 0},
+        "search": {"sampler": "random", "trials": TRIALS[study] - 1, "seed": 0},
         "training": {"epochs": 2},
         "methods": {"neglora": {"lr": {"log": [1e-4, 1e-2]}, "rank": [2, 4], "targets": "head", "epochs": 1}},
     }
@@ -70,7 +71,7 @@ def test_two_studies_share_artifacts_and_one_study_has_one_driver(tmp_path):
     runs = tmp_path / "runs"
     with two_nodes(tmp_path) as nodes:
         one, two = start(nodes, tmp_path, "one"), start(nodes, tmp_path, "two")
-        wait_for_records(one, runs / "one" / "ledger.jsonl", 2)
+        wait_for_records(one, runs / "one" / "ledger.jsonl", 1)
 
         code, told = ended(start(nodes, tmp_path, "one"))
         assert code == 2, told
@@ -86,10 +87,10 @@ def test_two_studies_share_artifacts_and_one_study_has_one_driver(tmp_path):
 
     artifacts = [json.loads(path.read_text()) for path in runs.glob("artifacts/[!.]*/artifact.json")]
     assert sorted(artifact["kind"] for artifact in artifacts) == ["base", "retrain"]
-    found = {study: read_ledger(runs / study) for study in ("one", "two")}
-    for records in found.values():
-        assert len(records) == TRIALS == len({record.trial for record in records})
-        assert {record.status for record in records} == {"ok"}
+    found = {study: {record.trial: record for record in read_ledger(runs / study)} for study in TRIALS}
+    for study, records in found.items():
+        assert len(records) == TRIALS[study] == len(read_ledger(runs / study))
+        assert {record.status for record in records.values()} == {"ok"}
     # The same space under two names: what one study measures, the other does too.
-    measured = [{record.trial: record.metrics["ua"] for record in records} for records in found.values()]
-    assert measured[0] == measured[1]
+    for trial, record in found["two"].items():
+        assert found["one"][trial].metrics["ua"] == record.metrics["ua"]
