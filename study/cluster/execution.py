@@ -232,20 +232,19 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(PENDING, 2 * cluster.slots))
     # On this machine, since Tune's own workers write nothing there, and nobody reads it.
     scratch = tempfile.mkdtemp(prefix="neglora-tune-")
+    surroundings = {"storage": options.storage, "rendezvous": f"rendezvous of {name}"}
+    # Workers find it by its name, for as long as it is held here.
+    meeting = ray.remote(num_cpus=0)(Rendezvous).options(name=surroundings["rendezvous"]).remote(expected)
     LIVE[name] = conductor
     try:
-        rendezvous = ray.remote(num_cpus=0)(Rendezvous).remote(expected)
         cpus, gpus = space.resources.cpus, space.resources.gpus
-        worker = tune.with_resources(
-            tune.with_parameters(TrialWorker, storage=options.storage, rendezvous=rendezvous),
-            {"CPU": cpus, "GPU": gpus},
-        )
+        worker = tune.with_resources(TrialWorker, {"CPU": cpus, "GPU": gpus})
         # What the dashboard calls it, in place of Tune's wrappers.
         worker.__qualname__ = TrialWorker.__qualname__
         tuner = tune.Tuner(
             worker,
             tune_config=tune.TuneConfig(
-                search_alg=ConductedSearcher(name),
+                search_alg=ConductedSearcher(name, surroundings),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -265,7 +264,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
         with our_actors():
             tuner.fit()
     finally:
-        del LIVE[name]
+        del LIVE[name], meeting
         shutil.rmtree(scratch, ignore_errors=True)
 
 

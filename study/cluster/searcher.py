@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,21 @@ class ConductedSearcher(Searcher):
 
     Args:
         name: of the conductor in `LIVE`.
+        surroundings: what every worker is told beside its task; small, for Ray sends it along with the order to start.
+            What it would have to fetch, it might wait for without end on a node that is cut off for a while.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, surroundings: Mapping[str, Any]) -> None:
         super().__init__(metric="done", mode="max")
         self.name = name
+        self.surroundings = dict(surroundings)
 
     def suggest(self, trial_id: str) -> Any:
         conductor = LIVE[self.name]
         task = conductor.next()
         if task is None:
             return Searcher.FINISHED if conductor.finished or conductor.fatal else None
-        return {"task": pack(task)}
+        return {"task": pack(task), **self.surroundings}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: `ConductedCallback` has told the conductor."""

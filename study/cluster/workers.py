@@ -53,15 +53,16 @@ def unpack(plain: dict[str, Any]) -> Task:
 class TrialWorker(tune.Trainable):
     """Tune's view of a warm worker: `step` runs one whole trial and returns its ledger line."""
 
-    def setup(self, config: dict[str, Any], *, storage: str, rendezvous: Any) -> None:
+    def setup(self, config: dict[str, Any]) -> None:
         log_here()
-        self.storage = storage
+        self.storage = config["storage"]
         self.task = unpack(config["task"])
         self.node = ray.util.get_node_ip_address()
         self._warm_up()
         try:
-            ray.get(rendezvous.arrive.remote(), timeout=2 * START_TOGETHER_SECONDS)
-        except RayError as error:
+            meeting = ray.get_actor(config["rendezvous"])
+            ray.get(meeting.arrive.remote(), timeout=2 * START_TOGETHER_SECONDS)
+        except (RayError, ValueError) as error:
             # Its node was lost, or is cut off. Starting together is quicker, and no more than that.
             logger.warning("this worker does not wait for the others: %s", error)
 

@@ -22,7 +22,7 @@ class Hooked:
         self.kept: list[Any] = []
         self.conductor, self.listener = conduct(ledger, cells, keep=self.kept.append, **options)
         LIVE["here"] = self.conductor
-        self.searcher, self.callback = ConductedSearcher("here"), ConductedCallback("here")
+        self.searcher, self.callback = ConductedSearcher("here", {"storage": "runs"}), ConductedCallback("here")
 
     def start(self) -> SimpleNamespace:
         """The next trial, as Tune holds it."""

@@ -58,8 +58,9 @@ def test_a_worker_starts_alone_where_the_others_are_not_to_be_met(error, monkeyp
     monkeypatch.setattr(workers, "log_here", lambda: None)
     monkeypatch.setattr(workers.TrialWorker, "_warm_up", lambda _: None)
     worker = object.__new__(workers.TrialWorker)
-    rendezvous = SimpleNamespace(arrive=SimpleNamespace(remote=lambda: None))
-    worker.setup({"task": pack(TASK)}, storage="runs", rendezvous=rendezvous)
+    meeting = SimpleNamespace(arrive=SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr(workers.ray, "get_actor", {"rendezvous of a study": meeting}.__getitem__)
+    worker.setup({"task": pack(TASK), "storage": "runs", "rendezvous": "rendezvous of a study"})
     assert worker.task == TASK
     assert waited == [2 * workers.START_TOGETHER_SECONDS]
     assert "does not wait for the others" in caplog.text
