@@ -45,13 +45,15 @@ class Machines:
         net: the hosts.
         folder: of logs and files; on the disk.
         storage: of the study.
+        clock_jumps: whether `set_clock` works. It takes libfaketime in every process, which lets timed waits of Ray's
+            own processes last too long once the clock was moved.
     """
 
-    def __init__(self, net: Network, folder: Path, storage: Path) -> None:
+    def __init__(self, net: Network, folder: Path, storage: Path, clock_jumps: bool) -> None:
         self.net, self.folder, self.storage = net, folder, storage
         self.clock = folder / "clock"
         self.set_clock("+0")
-        self._clock_environment = _jumping_clock(folder, self.clock)
+        self._clock_environment = _jumping_clock(folder, self.clock) if clock_jumps else {}
         self._log = folder / "driver.log"
         self._from = 0
         self._driver: subprocess.Popen[bytes] | None = None
@@ -60,9 +62,9 @@ class Machines:
 
     @classmethod
     @contextmanager
-    def up(cls, folder: Path, storage: Path) -> Iterator[Machines]:
+    def up(cls, folder: Path, storage: Path, clock_jumps: bool) -> Iterator[Machines]:
         with hosts(2) as net:
-            machines = cls(net, folder, storage)
+            machines = cls(net, folder, storage, clock_jumps)
             try:
                 machines.start_node(HEAD)
                 machines.start_node(OTHER)

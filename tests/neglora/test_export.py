@@ -14,7 +14,7 @@ from neglora.export import ExportError, check_folder, write_export
 from neglora.intervals import wilson
 from neglora.methods import METHODS
 from neglora.models import build_model
-from neglora.prerequisites import base_of
+from neglora.prerequisites import base_of, find
 from neglora.trial import run_replicate
 from tests.neglora.conftest import FORGET, SPARSITY
 
@@ -34,7 +34,7 @@ def export(session, setting):
         params = METHODS[method].resolve(settings)
         replicate, unlearned = run_replicate(session, setting, method, params, forget, 0)
         forget = parse_forget(session.dataset(setting).info, forget)
-        base = session.get(base_of(setting, 0, params["sparsity"])).artifact
+        base = find(base_of(setting, 0, params["sparsity"]), session.store, session.dataset(setting))
         result = result_of(session, setting, method, params, forget, replicate)
         made = card(
             result,

@@ -184,7 +184,7 @@ def test_a_missing_artifact_says_what_makes_it(study, tmp_path, capsys):
 @pytest.mark.parametrize("content", [None, "", "no ledger"])
 def test_a_folder_without_a_ledger(tmp_path, capsys, content):
     if content is not None:
-        (tmp_path / "study.yaml").write_text(SPACE)
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(parse_space(SPACE, "tiny.yaml").resolved()))
     if content == "":
         (tmp_path / "ledger.jsonl").write_text("")
     assert export(tmp_path, NEGLORA, tmp_path / "out") == 2
