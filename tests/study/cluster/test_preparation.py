@@ -175,6 +175,7 @@ def test_a_door_that_stays_shut() -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.faults
 def test_a_killed_worker_and_a_second_driver(tmp_path: Path) -> None:
     """On a Ray of this machine, with a URI: its training goes on; the study is held; this node is seen."""
     short = Setting("digits", "resnet_nano", training={"recipe": "nano", "epochs": 2, "checkpoint_minutes": 0.001})
