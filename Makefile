@@ -10,7 +10,7 @@ help:
 	@echo "make test         set up, then run the tests"
 	@echo "make grid         set up, then run every shipped study in miniature: a few minutes, what CI runs besides"
 	@echo "make faults       set up, then kill, cut and starve small clusters: minutes, needs root for networks, CI runs it too"
-	@echo "make soak         set up, then a study of 200 trials under a random sequence of faults, with a table of what was lost"
+	@echo "make soak         set up, then a study of 300 trials under a random sequence of faults, with a table of what was lost"
 	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
 	@echo "make bench-windows  TinyViT-21M at 32 pixels: clipped windows against padded ones, a few minutes"
 	@echo "make setup        only set up (in $(VENV))"
