@@ -41,6 +41,11 @@ class Setting:
         holdout, split_seed: of the test images' two halves.
         batch_size: images in an evaluation batch.
         attacks: `confidence` or `all`, for the report half.
+        retain_samples, test_samples: how many retained and test images a trial is measured on while searching; None
+            for all.
+        probe_samples: retained images at which a trial is looked first: one at chance there is not measured further.
+        prefix_gib: memory for what a worker's trials compute alike; 0 computes everything for every trial. D_f's
+            activations are used for the ascent where they fit within it, so that it is part of what a trial does.
         threads: of one task.
     """
 
@@ -54,6 +59,10 @@ class Setting:
     split_seed: int = 0
     batch_size: int = 64
     attacks: Literal["confidence", "all"] = "all"
+    retain_samples: int | None = None
+    test_samples: int | None = None
+    probe_samples: int | None = None
+    prefix_gib: float = 2.0
     threads: int = 1
 
     @classmethod

@@ -12,7 +12,7 @@ Shape = type | tuple[type, ...] | Mapping[str, "Shape"] | list["Shape"]
 _NUMBER = (int, float, type(None))
 _TEXT = (str, type(None))
 _MEASURED: Shape = {"*": _NUMBER}
-_TIMES = ("unlearn_seconds", "evaluate_seconds", "train_seconds")
+_TIMES = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "train_seconds")
 _SIZES = ("peak_memory_bytes", "trainable_parameters", "threads")
 COST: Shape = {"device": _TEXT, **dict.fromkeys(_TIMES + _SIZES, _NUMBER), "*": (*_NUMBER, str)}
 REPLICATE: Shape = {
@@ -25,6 +25,7 @@ REPLICATE: Shape = {
     "details": {
         "counts": {"*": _NUMBER},
         "attack": {"*": {"*": _NUMBER}},
+        "intervals": {"*": [_NUMBER]},
         "sparsity": {"*": _NUMBER},
         **dict.fromkeys(("loss_before", "loss_after", "steps", "epochs", "test_accuracy"), _NUMBER),
     },

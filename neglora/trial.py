@@ -30,7 +30,7 @@ from neglora.mirrored import open_artifacts
 from neglora.prerequisites import Prerequisite, base_of, find, load_model, retrain_of
 from neglora.provenance import provenance
 from neglora.prune import measured_sparsity
-from neglora.record import Measured, Record, forget_title, mean_measured
+from neglora.record import Fidelity, Measured, Record, forget_title, mean_measured
 from neglora.seeds import derive_seed
 from neglora.setting import Setting
 from neglora.shortage import Shortage, shortage_of
@@ -40,6 +40,21 @@ logger = logging.getLogger(__name__)
 
 #: Models with their outputs that a worker keeps; the least recently used goes first.
 KEPT_MODELS = 16
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A trial that another one passes through on its way: the same run after fewer epochs.
+
+    Attributes:
+        trial: its id.
+        epochs: after how many.
+        sampler: Optuna's system attributes, passed through to the record.
+    """
+
+    trial: str
+    epochs: int
+    sampler: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class Task:
         sparsities: base levels to measure beside Retrain (only used by the `retrain` cell).
         sampler: Optuna's system attributes, passed through to the record.
         keep: the study's folder, where adapters are kept; None to keep none.
+        fidelity: `search` measures as the setting's samples say, `full` and `confirm` all there is.
+        stops: trials that this one passes through, by ascending epochs.
     """
 
     trial: str
@@ -65,6 +82,8 @@ class Task:
     sparsities: tuple[float, ...] = (0.0,)
     sampler: dict[str, Any] | None = None
     keep: str | None = None
+    fidelity: Fidelity = "full"
+    stops: tuple[Stop, ...] = ()
 
 
 @dataclass
@@ -284,6 +303,13 @@ def measure_retrain(
         "details": evaluation.details | {"epochs": facts["epochs"], "test_accuracy": facts["test_accuracy"]},
         "bases": [measure_base(session, setting, wanted, seed, level)[0] for level in sparsities],
     }
+
+
+def run_task(session: Session, task: Task, adapters: dict[str, bytes] | None = None) -> list[Record]:
+    """The records of a task: one for each of its stops, then its own. See `run_trial`."""
+    if task.stops:
+        raise NotImplementedError("stops on the way")
+    return [run_trial(session, task, adapters)]
 
 
 def run_trial(session: Session, task: Task, adapters: dict[str, bytes] | None = None) -> Record:

@@ -24,7 +24,7 @@ SECTIONS: dict[str, dict[str, Any] | None] = {
     "training": None,
     "architecture": None,
     "data": {"image_size": None, "mean": None, "std": None, "damaged": 0.01, "seed": 0, "test_share": 0.2},
-    "evaluation": {"batch_size": 64, "attacks": "all"},
+    "evaluation": {"batch_size": 64, "attacks": "all", "prefix_gib": 2.0},
     "selection": {"seed": 0},
 }
 

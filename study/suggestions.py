@@ -38,11 +38,16 @@ class SearchedCell(Protocol):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Run this: the trial's number, its whole configuration, and what goes into its record's `sampler`."""
+    """Run this: the trial's number, its whole configuration, and what goes into its record's `sampler`.
+
+    Attributes:
+        passing: trials that this one passes through, by ascending epochs: each differs from it in `epochs` alone.
+    """
 
     number: int
     params: dict[str, Any]
     system_attrs: dict[str, Any]
+    passing: tuple[Suggestion, ...] = ()
 
 
 @dataclass(frozen=True)

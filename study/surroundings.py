@@ -28,6 +28,11 @@ def setting_of(study: Mapping[str, Any], dataset: str, model: str) -> Setting:
         split_seed=selection["seed"],
         batch_size=evaluation["batch_size"],
         attacks=evaluation["attacks"],
+        # Studies of earlier versions do not say.
+        retain_samples=evaluation.get("retain_samples"),
+        test_samples=evaluation.get("test_samples"),
+        probe_samples=evaluation.get("probe_samples"),
+        prefix_gib=evaluation.get("prefix_gib", 0.0),
         threads=max(1, int(study["resources"]["cpus"])),
     )
 

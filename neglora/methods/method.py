@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ class Method:
         needs: the data that it is handed, and nothing else.
         parameters: its settings; empty where it has none.
         unlearn: the function. It may change the model that it is given.
+        changes: names of the modules that a configuration changes, given the base; None for all of them.
         starts_from: `base`, or `fresh`: weights drawn anew and trained as the base was.
     """
 
@@ -63,6 +64,7 @@ class Method:
     parameters: tuple[Parameter, ...]
     unlearn: Unlearn
     starts_from: Literal["base", "fresh"] = "base"
+    changes: Callable[[nn.Module, Mapping[str, Any]], Sequence[str] | None] = lambda model, params: None
 
     def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter of the method, defaults where `params` is silent.

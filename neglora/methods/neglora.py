@@ -68,6 +68,16 @@ def _base_sparsity(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:
     return measured_sparsity(bases)
 
 
+def changes(model: nn.Module, params: Mapping[str, Any]) -> list[str]:
+    """The adapted layers. A mask (`merge: masked`) leaves the others as they are: they are pruned already."""
+    return match_targets(model, params["targets"])
+
+
 METHOD = Method(
-    "neglora", "gradient ascent on low-rank adapters, then merged", ("forget",), PARAMETERS["neglora"], unlearn
+    "neglora",
+    "gradient ascent on low-rank adapters, then merged",
+    ("forget",),
+    PARAMETERS["neglora"],
+    unlearn,
+    changes=changes,
 )

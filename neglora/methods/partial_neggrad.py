@@ -32,10 +32,16 @@ def unlearn(
     return unlearned
 
 
+def changes(model: nn.Module, params: Mapping[str, Any]) -> list[str]:
+    """The trained layers."""
+    return match_targets(model, params["targets"])
+
+
 METHOD = Method(
     "partial_neggrad",
     "gradient ascent on the last layers' weights",
     ("forget",),
     PARAMETERS["partial_neggrad"],
     unlearn,
+    changes=changes,
 )

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 
 from neglora.setting import Setting
 from neglora.storage import is_uri
-from neglora.trial import Session, Task, run_trial
+from neglora.trial import Session, Stop, Task, run_trial
 from study.cluster.rendezvous import START_TOGETHER_SECONDS
 from study.cluster.titles import configuration
 from study.cluster.worker_log import log_here, show_title
@@ -47,7 +47,8 @@ def pack(task: Task) -> dict[str, Any]:
 def unpack(plain: dict[str, Any]) -> Task:
     """The task that `pack` made plain."""
     replicates = tuple((forget, seed) for forget, seed in plain["replicates"])
-    return Task(**(plain | {"setting": Setting.of(plain["setting"]), "replicates": replicates}))
+    stops = tuple(Stop(**stop) for stop in plain["stops"])
+    return Task(**(plain | {"setting": Setting.of(plain["setting"]), "replicates": replicates, "stops": stops}))
 
 
 class TrialWorker(tune.Trainable):

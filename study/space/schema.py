@@ -118,6 +118,8 @@ class Search(Section):
     """the seed of the search"""
     batch: Counted = 4
     """trial n follows from trials 0 to n-batch: so many of a cell can run at once"""
+    snapshots: Flag = False
+    """measure a run of several epochs after fewer ones too, where the space lists them: each is a trial of its own"""
 
 
 class Resources(Section):
@@ -214,6 +216,23 @@ class Evaluation(Section):
     """images in an evaluation batch"""
     attacks: Attacks = "all"
     """the membership attacks of the report: all five, or the paper's on confidences alone"""
+    retain_samples: Counted | None = None
+    """retained images on which RA is measured while searching; null for all of them, as the paper has it"""
+    test_samples: Counted | None = None
+    """test images on which TA is measured while searching; null for all of them"""
+    probe_samples: Counted | None = None
+    """retained images at which a trial is looked first: one at chance there is not measured further; null for none"""
+    prefix_gib: NotNegative = 2.0
+    """GiB in which a worker keeps what its trials' models compute alike; 0 computes everything for every trial"""
+
+
+class Confirm(Section):
+    """Forget sets and seeds that the search does not see, on which the recommended settings are tried again."""
+
+    forget: Annotated[tuple[Forgotten, ...], DISTINCT]
+    """a list of forget sets, as in `replicates`"""
+    seeds: Annotated[tuple[Whole, ...], DISTINCT] = (0,)
+    """a list of seeds"""
 
 
 class Failures(Section):
@@ -286,8 +305,8 @@ class Space(Section):
     """a file of trained weights to start from, a mapping of models to such files, or `pretrained`"""
     evaluation: Evaluation = Evaluation()
     """how models are measured"""
-    confirm: Annotated[None, NOT_AVAILABLE] = None
-    """confirmation on further classes and seeds: not available in this version"""
+    confirm: Confirm | None = None
+    """forget sets and seeds on which the recommended settings are tried again"""
     failures: Failures = Failures()
     """what happens when a worker is lost"""
     audits: Annotated[tuple[()], NOT_AVAILABLE] = ()

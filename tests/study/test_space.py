@@ -225,7 +225,7 @@ def test_names_that_are_written_twice_agree() -> None:
         (text(weights={"tinyvit_nan": __file__}), "weights.tinyvit_nan", 17, "did you mean 'tinyvit_nano'?"),
         (text(weights={"tinyvit_nano": "no.pt"}), "weights.tinyvit_nano", 17, "there is no file /"),
         (text(weights="pretrained"), "weights", 16, "there are no pretrained weights of tinyvit_nano"),
-        (text(confirm={"seeds": [1]}), "confirm", 16, "not available in this version"),
+        (text(confirm={"seeds": [1]}), "confirm.forget", 16, "forget"),
         (text(audits=["relearning"]), "audits", 16, "not available in this version"),
         (text(evaluation={"attacks": "al"}), "evaluation.attacks", 17, "did you mean 'all'?"),
         (text(failures={"retries": -1}), "failures.retries", 17, "expected a whole number >= 0, got -1"),
