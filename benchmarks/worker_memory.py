@@ -28,8 +28,9 @@ from neglora.data import DATASETS, DataOptions, DatasetEntry, DatasetInfo, Forge
 from neglora.data.digits import load
 from neglora.methods import METHODS
 from neglora.prerequisites import base_of, ensure, retrain_of
+from neglora.session import KEPT_MODELS, Session
 from neglora.setting import Setting
-from neglora.trial import KEPT_MODELS, Session, Task, run_trial
+from neglora.trial import Task, run_trial
 
 SEEDS, SPARSITY, FORGET = range(6), 0.9, 3
 SETTING = Setting(

@@ -15,8 +15,9 @@ from neglora.lora import Adapter
 from neglora.models import find_model
 from neglora.provenance import provenance
 from neglora.record import Measured, forget_title
+from neglora.replicate import measure_base, reference
+from neglora.session import Session
 from neglora.setting import Setting
-from neglora.trial import Session, measure_base, reference
 
 #: Which part of the images each share was measured on. The attack's own figures are no shares of one part.
 MEASURED_ON = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from neglora.data import Batches, ImageDataset, Splits
+from neglora.intervals import of_population
 from neglora.logits import as_logits
 from neglora.metrics import (
     FEATURES,
     MembershipAttack,
     accuracy,
+    efficacy_interval,
     mia_efficacy,
     runner_up_share,
 )
@@ -28,13 +31,20 @@ Attacks = Literal["confidence", "all"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits `[n, classes]` in float32 on the CPU, and labels `[n]`."""
+    """Logits `[n, classes]` in float32 on the CPU, and labels `[n]`.
+
+    Attributes:
+        rows: of which images of a dataset's part these are, ascending, `[n]`; None for all of them. An index counts
+            the images of the part, whether all of them or some were inferred.
+    """
 
     logits: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
     def __getitem__(self, index: Tensor) -> Outputs:
-        return Outputs(self.logits[index], self.labels[index])
+        places = index if self.rows is None else torch.searchsorted(self.rows, index)
+        return Outputs(self.logits[places], self.labels[places])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,10 +52,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class DatasetOutputs:
-    """A model's logits for every training and test image, from one pass over each."""
+    """A model's logits for training and test images, from one pass over each."""
 
     train: Outputs
     test: Outputs
+
+    @property
+    def finite(self) -> bool:
+        return all(bool(part.logits.isfinite().all()) for part in (self.train, self.test))
 
 
 @contextmanager
@@ -87,7 +101,14 @@ def infer_dataset(model: nn.Module, dataset: ImageDataset, batch_size: int) -> D
 
 
 def measure(
-    *, forget: Outputs, retain: Outputs, test: Outputs, test_forget: Outputs | None, seed: int, attacks: Attacks
+    *,
+    forget: Outputs,
+    retain: Outputs,
+    test: Outputs,
+    test_forget: Outputs | None,
+    seed: int,
+    attacks: Attacks,
+    exact: bool = True,
 ) -> tuple[Measured, MembershipAttack | None]:
     """Every metric that needs only the unlearned model.
 
@@ -97,29 +118,34 @@ def measure(
         test_forget: of test images of the forget class; None or empty where there are none.
         seed: of the attack's balanced sample.
         attacks: `all` adds the efficacies of the four other features.
+        exact: fit the confidence attack exactly, as a report wants it, or fast.
 
     Returns:
         Fractions by name, and the confidence attack. Where logits are not finite the attack is not run, and its
         values are None.
     """
-    has_test_forget = test_forget is not None and len(test_forget) > 0
-    values: Measured = {
+    values, attack = _attacked(forget, retain, test, seed, attacks, exact)
+    return _accuracies(forget, retain, test, test_forget) | values, attack
+
+
+def _accuracies(forget: Outputs, retain: Outputs, test: Outputs, test_forget: Outputs | None) -> Measured:
+    return {
         "ua": 1.0 - accuracy(forget.logits, forget.labels),
         "ra": accuracy(retain.logits, retain.labels),
         "ta": accuracy(test.logits, test.labels),
-        "mia": None,
-        "ua_test": 1.0 - accuracy(test_forget.logits, test_forget.labels)
-        if test_forget is not None and has_test_forget
-        else None,
+        "ua_test": 1.0 - accuracy(test_forget.logits, test_forget.labels) if test_forget else None,
         "runner_up": runner_up_share(forget.logits, forget.labels),
-        "mia_accuracy": None,
-        "mia_auc": None,
-        "mia_has_signal": None,
     }
+
+
+def _attacked(
+    forget: Outputs, retain: Outputs, test: Outputs, seed: int, attacks: Attacks, exact: bool
+) -> tuple[Measured, MembershipAttack | None]:
+    nothing: Measured = dict.fromkeys(("mia", "mia_accuracy", "mia_auc", "mia_has_signal"))
     if not all(bool(torch.isfinite(outputs.logits).all()) for outputs in (forget, retain, test)):
-        return values, None
-    confidence = _attack("mia", forget, retain, test, seed)
-    values |= {
+        return nothing, None
+    confidence = _attack("mia", forget, retain, test, seed, exact)
+    values: Measured = {
         "mia": confidence.efficacy,
         "mia_accuracy": confidence.attack_accuracy,
         "mia_auc": confidence.attack_auc,
@@ -128,52 +154,101 @@ def measure(
     if attacks == "all":
         for name in FEATURES:
             if name != "mia":
-                values[name] = _attack(name, forget, retain, test, seed).efficacy
+                values[name] = _attack(name, forget, retain, test, seed, exact=True).efficacy
     return values, confidence
 
 
-def _attack(name: str, forget: Outputs, retain: Outputs, test: Outputs, seed: int) -> MembershipAttack:
+def _attack(name: str, forget: Outputs, retain: Outputs, test: Outputs, seed: int, exact: bool) -> MembershipAttack:
+    return mia_efficacy(**_sides(name, forget, retain, test), seed=seed, exact=exact)
+
+
+def _sides(name: str, forget: Outputs, retain: Outputs, test: Outputs) -> dict[str, Tensor]:
     feature = FEATURES[name]
-    return mia_efficacy(
-        retain=feature(retain.logits, retain.labels),
-        test=feature(test.logits, test.labels),
-        forget=feature(forget.logits, forget.labels),
-        seed=seed,
-    )
+    parts = {"forget": forget, "retain": retain, "test": test}
+    return {side: feature(part.logits, part.labels) for side, part in parts.items()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model measured on both halves of the test set.
+    """A model measured on both halves of the test set, or on a sample of the selection half.
 
     Attributes:
         metrics: on the selection half.
-        report: on the report half; equal to `metrics` where the test set is not split, with all attacks.
-        details: counts and the attacks' own figures.
+        report: on the report half; where the test set is not split equal to `metrics`, with all attacks. Empty where
+            it was not asked for.
+        details: counts and the attacks' own figures; of a sample also the intervals.
+        attack_seconds: what the attacks took.
     """
 
     metrics: Measured
     report: Measured
     details: dict[str, Any]
+    attack_seconds: float = 0.0
 
 
-def evaluate_outputs(outputs: DatasetOutputs, splits: Splits, *, seed: int, attacks: Attacks) -> Evaluation:
-    """Measure logits of the whole dataset on the splits of one forget set.
+def evaluate_outputs(
+    outputs: DatasetOutputs, splits: Splits, *, seed: int, attacks: Attacks, report: bool = True
+) -> Evaluation:
+    """Measure logits on the splits of one forget set.
 
-    UA and RA come from D_f and D_r and are the same in both halves; TA and the attack's non-members differ.
+    UA and RA come from D_f and D_r and are the same in both halves; TA and the attack's non-members differ. The attack
+    on the report half is exact, and that on the selection half fast, unless they are the same.
+
+    Args:
+        outputs: of every image of the splits, but for the report half where that is not asked for.
+        splits: of the forget set.
+        seed: of the attack's balanced samples.
+        attacks: on the report half.
+        report: measure it too.
     """
-    shared = {
-        "forget": outputs.train[splits.forget],
-        "retain": outputs.train[splits.retain],
-        "test_forget": outputs.test[splits.test_forget],
-    }
-    metrics, attack = measure(**shared, test=outputs.test[splits.test], seed=seed, attacks="confidence")
-    report, report_attack = measure(**shared, test=outputs.test[splits.test_report], seed=seed, attacks=attacks)
+    same = torch.equal(splits.test, splits.test_report)
+    forget, retain = outputs.train[splits.forget], outputs.train[splits.retain]
+    test_forget = outputs.test[splits.test_forget]
+    spent = 0.0
+
+    def half(test: Outputs, attacks: Attacks, exact: bool) -> tuple[Measured, MembershipAttack | None]:
+        nonlocal spent
+        started = time.perf_counter()
+        values, attack = _attacked(forget, retain, test, seed, attacks, exact)
+        spent += time.perf_counter() - started
+        return _accuracies(forget, retain, test, test_forget) | values, attack
+
+    if report and same:
+        reported, report_attack = half(outputs.test[splits.test_report], attacks, True)
+        metrics = {name: value for name, value in reported.items() if name == "mia" or name not in FEATURES}
+        attack = report_attack
+    else:
+        metrics, attack = half(outputs.test[splits.test], "confidence", same)
+        reported, report_attack = {}, None
+        if report:
+            reported, report_attack = half(outputs.test[splits.test_report], attacks, True)
     details = {
         "counts": splits.counts,
         "attack": {"selection": _attack_details(attack), "report": _attack_details(report_attack)},
     }
-    return Evaluation(metrics, report, details)
+    return Evaluation(metrics, reported, details, spent)
+
+
+def evaluate_sample(outputs: DatasetOutputs, sample: Splits, whole: Splits, *, seed: int) -> Evaluation:
+    """Measure logits of a sample (`Splits.sampled`) of the splits of one forget set, on the selection half.
+
+    The details' `intervals` say, for `ua`, `ra`, `ta` and `mia`, within which bounds the values of the whole splits lie
+    at 95 percent. D_f is whole, so that UA is what it is.
+    """
+    found = evaluate_outputs(outputs, sample, seed=seed, attacks="confidence", report=False)
+    shares = {name: float(value) for name, value in found.metrics.items() if value is not None}
+    intervals = {"ua": [shares["ua"], shares["ua"]]}
+    for name, part in (("ra", "retain"), ("ta", "test")):
+        intervals[name] = [*of_population(shares[name], sample.counts[part], whole.counts[part])]
+    started = time.perf_counter()
+    if "mia" in shares:
+        sides = _sides("mia", outputs.train[sample.forget], outputs.train[sample.retain], outputs.test[sample.test])
+        bounds = efficacy_interval(
+            **sides, seed=seed, retain_total=whole.counts["retain"], test_total=whole.counts["test"]
+        )
+        intervals["mia"] = [*bounds]
+    spent = found.attack_seconds + time.perf_counter() - started
+    return Evaluation(found.metrics, {}, found.details | {"intervals": intervals}, spent)
 
 
 def _attack_details(attack: MembershipAttack | None) -> dict[str, Any] | None:

@@ -17,8 +17,9 @@ from neglora.lora import Adapter, attach, merge
 from neglora.prerequisites import base_of, retrain_of
 from neglora.provenance import provenance
 from neglora.record import Measured, Record
+from neglora.replicate import run_replicate
+from neglora.session import Session
 from neglora.setting import Setting
-from neglora.trial import Session, run_replicate
 
 #: Of the accuracies of few images: so many may fall on the other side elsewhere.
 IMAGES = 2

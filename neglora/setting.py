@@ -78,6 +78,11 @@ class Setting:
         return (load_recipe(name).recipe if name else recipe_of(self.model)).changed(changes)
 
     @property
+    def staged(self) -> bool:
+        """Whether a search measures less than there is."""
+        return not (self.retain_samples is None and self.test_samples is None and self.probe_samples is None)
+
+    @property
     def chosen_options(self) -> dict[str, str]:
         """What makes the model another one than by default: a study's options may be for its other models."""
         entry = find_model(self.model)

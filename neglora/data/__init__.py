@@ -7,7 +7,7 @@ from neglora.data.augment import Augmentation
 from neglora.data.batches import Batches, TensorBatches, TrainingBatches
 from neglora.data.dataset import DataError, DataOptions, DatasetEntry, DatasetInfo, ImageDataset
 from neglora.data.forget import ForgetError, ForgetSet, forget_class, parse_forget
-from neglora.data.splits import Splits, split
+from neglora.data.splits import Splits, sampled, split
 
 DATASETS: dict[str, DatasetEntry] = {
     "digits": digits.ENTRY,
@@ -54,5 +54,6 @@ __all__ = [
     "find_dataset",
     "forget_class",
     "parse_forget",
+    "sampled",
     "split",
 ]

@@ -37,6 +37,48 @@ class Splits:
         return {name: len(getattr(self, name)) for name in ("forget", "retain", "test", "test_report", "test_forget")}
 
 
+def sampled(splits: Splits, dataset: ImageDataset, *, retain: int | None, test: int | None, seed: int = 0) -> Splits:
+    """A part of the splits that a search looks at: D_f whole, of the rest so many images, stratified by class.
+
+    Args:
+        splits: of the dataset.
+        dataset: whose labels they are.
+        retain: images of D_r; None, or as many as there are, for all.
+        test: images of the selection half, and of the forget classes' test images.
+        seed: every trial looks at the same images, so that trials are compared on them.
+
+    Returns:
+        Indices in ascending order; the report half is empty.
+    """
+    train_labels, test_labels = dataset.train_labels.cpu(), dataset.test_labels.cpu()
+    return Splits(
+        forget=splits.forget,
+        retain=_stratified(splits.retain, train_labels, retain, derive_seed(seed, "sample", "retain")),
+        test=_stratified(splits.test, test_labels, test, derive_seed(seed, "sample", "test")),
+        test_report=splits.test_report[:0],
+        test_forget=_stratified(splits.test_forget, test_labels, test, derive_seed(seed, "sample", "test_forget")),
+    )
+
+
+def _stratified(index: Tensor, labels: Tensor, count: int | None, seed: int) -> Tensor:
+    """`count` of an index, from each class its share of them: whole images, the largest remainders rounded up."""
+    if count is None or count >= len(index):
+        return index
+    generator = torch.Generator().manual_seed(seed)
+    classes, members = labels[index].unique(return_counts=True)
+    shares = members.double() * count / len(index)
+    taken = shares.floor().long()
+    # Where remainders are equal, chance decides and not the order of the classes.
+    order = torch.randperm(len(classes), generator=generator)
+    largest = order[(shares - taken)[order].argsort(descending=True, stable=True)]
+    taken[largest[: count - int(taken.sum())]] += 1
+    chosen = []
+    for label, share in zip(classes.tolist(), taken.tolist(), strict=True):
+        own = index[labels[index] == label]
+        chosen.append(own[torch.randperm(len(own), generator=generator)[:share]])
+    return torch.cat(chosen).sort().values
+
+
 def split(dataset: ImageDataset, forget: Any, *, holdout: float = 0.0, seed: int = 0) -> Splits:
     """Split a dataset for forgetting.
 

@@ -151,7 +151,7 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
     from neglora.export import write_export
     from neglora.prerequisites import base_of, find
     from neglora.reproduce import changed_surroundings, differences, reproduce, reproduce_retrain
-    from neglora.trial import Session
+    from neglora.session import Session
     from study.recommend import reproduce_command
 
     console = Terminal()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from neglora.data import ForgetSet
     from neglora.methods import Unlearned
     from neglora.prerequisites import Prerequisite
+    from neglora.session import Session
     from neglora.setting import Setting
-    from neglora.trial import Session
 
 EPILOG = """\
 --set takes the method's parameters (neglora list) and, before a dot, sections of a search space: training, data,
@@ -87,7 +87,8 @@ def _unlearn(arguments: argparse.Namespace, console: Console) -> int:
     from neglora.data import parse_forget
     from neglora.hardware import use_threads
     from neglora.prerequisites import base_of, retrain_of
-    from neglora.trial import Session, run_replicate
+    from neglora.replicate import run_replicate
+    from neglora.session import Session
 
     setting, params, given = settings_of(arguments)
     forget = parse_forget(setting.dataset_info(), given)

@@ -12,9 +12,10 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 
+from neglora.session import Session
 from neglora.setting import Setting
 from neglora.storage import is_uri
-from neglora.trial import Session, Stop, Task, run_trial
+from neglora.trial import Stop, Task, run_trial
 from study.cluster.rendezvous import START_TOGETHER_SECONDS
 from study.cluster.titles import configuration
 from study.cluster.worker_log import log_here, show_title

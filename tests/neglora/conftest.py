@@ -12,8 +12,8 @@ from neglora.artifacts import ArtifactStore
 from neglora.data import DATASETS, DatasetEntry, DatasetInfo, ForgetSet, ImageDataset
 from neglora.data.digits import load
 from neglora.prerequisites import base_of, ensure, retrain_of
+from neglora.session import Session
 from neglora.setting import Setting
-from neglora.trial import Session
 
 #: A few seconds of training: enough to be better than chance, far from good.
 TRAINING = {"epochs": 3, "warmup_epochs": 1, "batch_size": 32, "recovery_epochs": 1}

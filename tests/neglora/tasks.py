@@ -15,7 +15,9 @@ from tests.neglora.conftest import FORGET, SPARSITY
 #: What differs from run to run, or says when.
 CLOCKS = {
     "unlearn_seconds",
+    "prefix_seconds",
     "evaluate_seconds",
+    "attack_seconds",
     "train_seconds",
     "peak_memory_bytes",
     "time",

@@ -15,7 +15,7 @@ from neglora.intervals import wilson
 from neglora.methods import METHODS
 from neglora.models import build_model
 from neglora.prerequisites import base_of, find
-from neglora.trial import run_replicate
+from neglora.replicate import run_replicate
 from tests.neglora.conftest import FORGET, SPARSITY
 
 SETTINGS = {"lr": 1e-2, "rank": 4, "targets": "last.conv+head"}

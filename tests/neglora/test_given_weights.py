@@ -10,7 +10,9 @@ from neglora import prerequisites
 from neglora.artifacts import ArtifactStore
 from neglora.models import WeightsError, build_model, weights_digest
 from neglora.prerequisites import PRETRAINED, base_of, ensure, find, retrain_of
-from neglora.trial import Session, measure_base, run_trial
+from neglora.replicate import measure_base
+from neglora.session import Session
+from neglora.trial import run_trial
 from tests.neglora.conftest import FORGET_SET, SPARSITY
 from tests.neglora.tasks import neglora_task, task
 

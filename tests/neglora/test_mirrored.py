@@ -23,8 +23,8 @@ from neglora.artifact import FACTS, WEIGHTS, ArtifactError, Packed, artifact_key
 from neglora.artifacts import ArtifactStore
 from neglora.mirrored import MirroredStore, open_artifacts
 from neglora.prerequisites import base_of, ensure
+from neglora.session import Session
 from neglora.storage import ObjectStorage, StorageError
-from neglora.trial import Session
 from tests.s3 import S3, line_to
 
 WHAT = {"data": "digits", "seed": 3, "shares": [0.1, 0.25]}

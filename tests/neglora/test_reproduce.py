@@ -9,7 +9,8 @@ import torch
 from neglora import reproduce as reproducing
 from neglora.kept import adapter_file, kept_adapter
 from neglora.reproduce import DERIVED, changed_surroundings, differences, reproduce, reproduce_retrain
-from neglora.trial import Session, run_trial
+from neglora.session import Session
+from neglora.trial import run_trial
 from tests.neglora.conftest import FORGET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task
 

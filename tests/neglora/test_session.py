@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neglora import trial
+from neglora import session as sessions
 from neglora.artifacts import ArtifactStore
 from neglora.evaluation import infer_dataset
 from neglora.prerequisites import base_of, ensure, retrain_of
-from neglora.trial import KEPT_MODELS, Session, run_trial
+from neglora.session import KEPT_MODELS, Session
+from neglora.trial import run_trial
 from tests.neglora.conftest import FORGET_SET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task
 
@@ -25,35 +26,33 @@ def test_a_trial_leaves_what_the_session_keeps(session, setting):
     assert torch.equal(infer_dataset(kept.model, session.dataset(setting), 64).train.logits, logits)
 
 
-def test_each_model_is_inferred_once(storage, setting, monkeypatch):
-    inferred = []
-    infer = trial.infer_dataset
+@pytest.fixture
+def inferred(monkeypatch):
+    """Grows by each finished model whose whole dataset is inferred."""
+    found, infer = [], sessions.infer_dataset
+    monkeypatch.setattr(sessions, "infer_dataset", lambda model, *rest: (found.append(model), infer(model, *rest))[1])
+    return found
 
-    def counted(model, dataset, batch_size):
-        inferred.append(model)
-        return infer(model, dataset, batch_size)
 
-    monkeypatch.setattr(trial, "infer_dataset", counted)
+def test_each_finished_model_is_inferred_once(storage, setting, inferred):
     session = Session(storage)
     for _ in range(3):
         run_trial(session, neglora_task(setting))
+    assert len(inferred) == 1, "Retrain; of the base only the loss on D_f is needed"
     run_trial(session, retrain_task(setting, sparsities=(0.0,)))
-    assert len(inferred) == 2 + 3, "base and Retrain once, and every trial's own model"
+    assert len(inferred) == 2, "the base too"
 
 
-def test_a_model_that_is_loaded_again_is_not_measured_again(storage, setting, monkeypatch):
-    inferred = []
-    infer = trial.infer_dataset
-    monkeypatch.setattr(trial, "infer_dataset", lambda model, *rest: (inferred.append(model), infer(model, *rest))[1])
-    monkeypatch.setattr(trial, "KEPT_MODELS", 1)
+def test_a_model_that_is_loaded_again_is_not_measured_again(storage, setting, inferred, monkeypatch):
+    monkeypatch.setattr(sessions, "KEPT_MODELS", 1)
     session = Session(storage)
     records = [run_trial(session, neglora_task(setting)) for _ in range(3)]
-    assert len(inferred) == 2 + 3, "base and Retrain once, though neither stays"
+    assert len(inferred) == 1, "Retrain once, though it does not stay"
     assert len({record.replicates[0]["details"]["loss_before"] for record in records}) == 1
 
 
 def test_a_session_keeps_so_many_models_and_no_more(storage, setting, tiny, monkeypatch):
-    monkeypatch.setattr(trial, "KEPT_MODELS", 2)
+    monkeypatch.setattr(sessions, "KEPT_MODELS", 2)
     assert KEPT_MODELS >= 2
     session = Session(storage)
     wanted = [base_of(setting, 0, 0.0), base_of(setting, 0, SPARSITY), retrain_of(setting, 0, FORGET_SET)]

@@ -9,7 +9,9 @@ from neglora.evaluation import infer_dataset, measure
 from neglora.objectives import GAP_METRICS, METRICS
 from neglora.prerequisites import base_of, retrain_of
 from neglora.record import Record
-from neglora.trial import Session, run_replicate, run_time_ratios, run_trial
+from neglora.replicate import run_replicate, run_time_ratios
+from neglora.session import Session
+from neglora.trial import run_trial
 from tests.neglora.conftest import FORGET, FORGET_SET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task, without_clocks
 

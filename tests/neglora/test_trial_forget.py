@@ -16,7 +16,8 @@ from neglora.methods import METHODS
 from neglora.objectives import GAP_METRICS, METRICS
 from neglora.prerequisites import Prerequisite, base_of, ensure, needed, retrain_of
 from neglora.record import Record
-from neglora.trial import Session, run_trial
+from neglora.session import Session
+from neglora.trial import run_trial
 from tests.neglora.conftest import FORGET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task, without_clocks
 

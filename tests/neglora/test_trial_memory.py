@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neglora import trial
+from neglora import replicate
 from neglora.kept import ADAPTERS, keep_adapters, kept_adapter
-from neglora.trial import Session, run_trial
+from neglora.session import Session
+from neglora.trial import run_trial
 from neglora.turns import Turns
 from tests.neglora.tasks import neglora_task, without_clocks
 
@@ -27,7 +28,7 @@ def own_turns(tmp_path, monkeypatch):
 
 def short(monkeypatch, times):
     """Let the first calls of the ascent run out of memory; returns a list that grows by the turn of each call."""
-    usual, tries = trial._unlearn, []
+    usual, tries = replicate._unlearned, []
 
     def unlearn(*args):
         turns, held = Turns(torch.device("cpu")), []
@@ -38,7 +39,7 @@ def short(monkeypatch, times):
             raise torch.OutOfMemoryError(MESSAGE)
         return usual(*args)
 
-    monkeypatch.setattr(trial, "_unlearn", unlearn)
+    monkeypatch.setattr(replicate, "_unlearned", unlearn)
     return tries
 
 

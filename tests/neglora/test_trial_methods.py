@@ -11,7 +11,8 @@ from neglora.methods import METHODS, Method, Unlearned
 from neglora.parameters import ASCENT
 from neglora.prerequisites import base_of
 from neglora.record import Record
-from neglora.trial import run_replicate, run_trial
+from neglora.replicate import run_replicate
+from neglora.trial import run_trial
 from tests.neglora.conftest import FORGET, SPARSITY
 from tests.neglora.tasks import neglora_task, retrain_task, task
 

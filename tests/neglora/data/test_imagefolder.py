@@ -26,8 +26,9 @@ from neglora.data import (
 from neglora.data.decoding import FileBatches
 from neglora.methods import METHODS
 from neglora.prerequisites import base_of, ensure, retrain_of
+from neglora.session import Session
 from neglora.setting import Setting
-from neglora.trial import Session, Task, run_trial
+from neglora.trial import Task, run_trial
 from tests.trees import large_digit, write_image_folder
 
 HERE = DataOptions(workers=0)

@@ -15,7 +15,8 @@ from neglora.data import parse_forget
 from neglora.kept import ADAPTERS
 from neglora.prerequisites import base_of, ensure, retrain_of
 from neglora.record import Record, trial_id
-from neglora.trial import Session, Task, run_trial
+from neglora.session import Session
+from neglora.trial import Task, run_trial
 from study.cli import main
 from study.ledger import Ledger, read_ledger
 from study.space import parse_space

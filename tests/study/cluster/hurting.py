@@ -58,9 +58,9 @@ def hurt() -> None:
 
     from neglora import trial
 
-    usual = trial.run_replicate
+    usual = trial.run_stages
 
-    def run_replicate(session: Any, setting: Any, method: str, params: Any, forget: Any, seed: int) -> Any:
+    def run_stages(session: Any, setting: Any, method: str, params: Any, *rest: Any) -> Any:
         folder, size = Path(os.environ[FOLDER]), params["batch_size"]
         begin = time.monotonic()
         note = folder / f"attempt-{begin:.6f}-{os.getpid()}.json"
@@ -76,11 +76,11 @@ def hurt() -> None:
                 raise torch.OutOfMemoryError(OUT_OF_MEMORY)
             if size == 36:
                 take_memory()
-            ran = usual(session, setting, method, params, forget, seed)
+            ran = usual(session, setting, method, params, *rest)
             if size == 35:
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
             return ran
         finally:
             note.write_text(json.dumps(told | {"end": time.monotonic()}))
 
-    trial.run_replicate = run_replicate
+    trial.run_stages = run_stages

@@ -32,18 +32,18 @@ def attempts(folder: Path, what: str, host: str = "*") -> list[str]:
 def linger() -> None:
     from neglora import trial
 
-    usual = trial.run_replicate
+    usual = trial.run_stages
 
-    def run_replicate(session: Any, setting: Any, method: str, params: Any, forget: Any, seed: int) -> Any:
+    def run_stages(session: Any, setting: Any, method: str, params: Any, *rest: Any) -> Any:
         if method == "retrain":
-            return usual(session, setting, method, params, forget, seed)
+            return usual(session, setting, method, params, *rest)
         folder, host, rate = Path(os.environ[FOLDER]), os.environ[HOST], repr(params["lr"])
         name = f"{host}_{rate}_{uuid.uuid4().hex}"
         (folder / f"begin_{name}").touch()
         while host == CUT and not [other for other in attempts(folder, "begin", "0") if other == rate]:
             time.sleep(0.05)
-        ran = usual(session, setting, method, params, forget, seed)
+        ran = usual(session, setting, method, params, *rest)
         (folder / f"end_{name}").touch()
         return ran
 
-    trial.run_replicate = run_replicate
+    trial.run_stages = run_stages
