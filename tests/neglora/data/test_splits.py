@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neglora.data import DatasetInfo, ForgetError, ForgetSet, ImageDataset, split
+from neglora.data import DatasetInfo, ForgetError, ForgetSet, ImageDataset, sampled, split
 
 
 def handmade(train: list[int], test: list[int], classes: tuple[str, ...] = ("cat", "dog", "eel")) -> ImageDataset:
@@ -164,3 +164,33 @@ def test_a_share_that_holds_no_image():
         with pytest.raises(ForgetError, match="none or all"):
             split(PETS, {"random": share})
     assert split(PETS, {"random": 0.5}).counts["forget"] == 3
+
+
+@pytest.mark.parametrize(("retain", "test"), [(200, 100), (37, 11), (9, 9), (None, 50), (10_000, 10_000)])
+def test_a_sample_is_a_stratified_part(digits, retain, test):
+    whole = split(digits, 3, holdout=0.5, seed=2)
+    part = sampled(whole, digits, retain=retain, test=test, seed=5)
+    assert torch.equal(part.forget, whole.forget)
+    assert part.counts["test_report"] == 0
+    for name, wanted, labels in (
+        ("retain", retain, digits.train_labels),
+        ("test", test, digits.test_labels),
+        ("test_forget", test, digits.test_labels),
+    ):
+        found, all_of_them = getattr(part, name), getattr(whole, name)
+        assert set(found.tolist()) <= set(all_of_them.tolist())
+        assert found.tolist() == sorted(set(found.tolist()))
+        count = len(all_of_them) if wanted is None else min(wanted, len(all_of_them))
+        assert len(found) == count
+        shares = Counter(labels[all_of_them].tolist())
+        taken = Counter(labels[found].tolist())
+        for label, members in shares.items():
+            assert abs(taken[label] - members * count / len(all_of_them)) < 1
+
+
+def test_a_sample_is_the_same_for_all_and_another_by_another_seed(digits):
+    whole = split(digits, 3, holdout=0.5)
+    first, again, other = (sampled(whole, digits, retain=50, test=30, seed=seed) for seed in (0, 0, 1))
+    assert sets(first) == sets(again)
+    assert not torch.equal(first.retain, other.retain)
+    assert not torch.equal(first.test, other.test)
