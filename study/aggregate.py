@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +14,13 @@ from typing import Any
 import pandas as pd
 
 from neglora.objectives import METRICS
-from neglora.record import STATUSES, Record, cell_id
+from neglora.record import Record, cell_id
+from study.carried import Carried, as_plain, carried
 from study.pareto import hypervolume, reference_point
 from study.recommend import Recommendation, candidates, front_rows, recommend, reproduce_command
 from study.references import Base, base_values, retrain_record
+from study.shown import shown, spread
+from study.stages import by_fidelity, by_status, share_confirmed
 
 __all__ = [
     "Base",
@@ -30,6 +32,8 @@ __all__ = [
     "recommend",
     "reproduce_command",
     "retrain_record",
+    "shown",
+    "spread",
     "summarize",
     "trials_table",
     "write_tables",
@@ -38,9 +42,9 @@ __all__ = [
 #: What is measured beside the named metrics.
 ATTACK_FACTS = ("mia_accuracy", "mia_auc", "mia_has_signal")
 ATTACK_FEATURES = ("mia_correctness", "mia_entropy", "mia_modified_entropy", "mia_full")
+SECONDS = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds")
 COSTS = (
-    "unlearn_seconds",
-    "evaluate_seconds",
+    *SECONDS,
     "peak_memory_bytes",
     "trainable_parameters",
     "device",
@@ -75,7 +79,7 @@ def trials_table(records: Sequence[Record]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     floats = [*_NUMBERS, *(f"report_{name}" for name in (*_NUMBERS, *ATTACK_FEATURES))]
     floats += [f"spread_{name}" for name in METRICS]
-    floats += ["unlearn_seconds", "evaluate_seconds"]
+    floats += SECONDS
     table = table.astype(dict.fromkeys(floats, float))
     for name in (*(f"param_{name}" for name in parameters), "peak_memory_bytes", "trainable_parameters", "threads"):
         measured = [row.get(name) for row in rows if row.get(name) is not None]
@@ -107,22 +111,6 @@ def _row(record: Record) -> dict[str, Any]:
     return row
 
 
-def spread(record: Record, name: str) -> float | None:
-    """Sample standard deviation over replicates of the value that is shown; None for fewer than two."""
-    values = [shown(item.get("metrics") or {}, item.get("report") or {}, name) for item in record.replicates]
-    measured = [value for value in values if value is not None]
-    if len(measured) < 2 or len(measured) < len(values):
-        return None
-    return statistics.stdev(measured)
-
-
-def shown(metrics: Mapping[str, Any], report: Mapping[str, Any], name: str) -> float | None:
-    """The value that people are shown: the report half's, or the selection half's where that was not measured."""
-    value = report.get(name)
-    value = metrics.get(name) if value is None else value
-    return None if value is None or pd.isna(value) else float(value)
-
-
 def group_keys(records: Sequence[Record], study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The (dataset, model) pairs of the records, in the order of the study's space; others behind, as they come."""
     found = dict.fromkeys((str(record.cell["dataset"]), str(record.cell["model"])) for record in records)
@@ -144,17 +132,22 @@ def cell_hypervolume(table: pd.DataFrame, objectives: Sequence[str]) -> float | 
 def summarize(records: Sequence[Record], study: Mapping[str, Any], ledger_sha256: str | None = None) -> dict[str, Any]:
     """What `summary.json` holds; every number that was not measured is null.
 
-    Keys: `schema` (1), `study`, `ledger_sha256`, `objectives`, `constraints`, `selection`, `trials` (by status);
+    Keys: `schema` (1), `study`, `ledger_sha256`, `objectives`, `constraints`, `selection`, `trials` (by status),
+    `fidelity` (trials that were measured on subsets, in full, on unseen pairs), `share_confirmed` (of those measured on
+    subsets, the share measured in full as well);
     `cells`: one each with `cell`, `dataset`, `model`, `method`, `axes`, `trials`, `best` (per objective `value` on the
     selection half and `trial`), `hypervolume`, `front` (trial ids) and `recommended`;
     `groups`: one per dataset x model with `retrain` and `bases` (each with `metrics` and `report`) and `recommended`.
-    `recommended` is `trial` (null where there is none), `reason`, `params`, `metrics`, `report`, `command`.
+    `recommended` is `trial` (null where there is none), `reason`, `params`, `metrics`, `report`, `command`, `confirmed`
+    (`study.carried.as_plain`).
     """
     records = latest(records)
     table = trials_table(records)
     constraints = study.get("constraints") or {}
     objectives = list(study["objectives"])
     by_trial = {record.trial: record for record in records if record.fidelity == "full"}
+    keys = group_keys(records, study)
+    elsewhere = {one.trial: one for key in keys for one in carried(records, *key)}
     searched = table[table["method"] != "retrain"]
     cells = []
     for cell, rows in searched.groupby("cell", sort=False):
@@ -163,15 +156,15 @@ def summarize(records: Sequence[Record], study: Mapping[str, Any], ledger_sha256
                 "cell": cell,
                 **{name: rows.iloc[0][name] for name in ("dataset", "model", "method")},
                 "axes": json.loads(rows.iloc[0]["axes"]),
-                "trials": _by_status(rows),
+                "trials": by_status(rows),
                 "best": {name: _best(rows, name) for name in objectives},
                 "hypervolume": cell_hypervolume(rows, objectives),
                 "front": list(front_rows(rows)["trial"]),
-                "recommended": _recommended(recommend(rows, constraints), by_trial, study),
+                "recommended": _recommended(recommend(rows, constraints), by_trial, elsewhere, study),
             }
         )
     groups = []
-    for dataset, model in group_keys(records, study):
+    for dataset, model in keys:
         rows = searched[(searched["dataset"] == dataset) & (searched["model"] == model)]
         retrain = retrain_record(records, dataset, model)
         groups.append(
@@ -180,7 +173,7 @@ def summarize(records: Sequence[Record], study: Mapping[str, Any], ledger_sha256
                 "model": model,
                 "retrain": None if retrain is None else {"metrics": retrain.metrics, "report": retrain.report},
                 "bases": [asdict(base) for base in base_values(records, dataset, model)],
-                "recommended": _recommended(recommend(rows, constraints), by_trial, study),
+                "recommended": _recommended(recommend(rows, constraints), by_trial, elsewhere, study),
             }
         )
     return {
@@ -190,14 +183,12 @@ def summarize(records: Sequence[Record], study: Mapping[str, Any], ledger_sha256
         "objectives": objectives,
         "constraints": constraints,
         "selection": study.get("selection"),
-        "trials": _by_status(searched),
+        "trials": by_status(searched),
+        "fidelity": by_fidelity(searched),
+        "share_confirmed": share_confirmed(searched),
         "cells": cells,
         "groups": groups,
     }
-
-
-def _by_status(rows: pd.DataFrame) -> dict[str, int]:
-    return {status: int((rows["status"] == status).sum()) for status in STATUSES}
 
 
 def _best(rows: pd.DataFrame, name: str) -> dict[str, Any] | None:
@@ -209,7 +200,9 @@ def _best(rows: pd.DataFrame, name: str) -> dict[str, Any] | None:
     return {"value": float(first[name]), "trial": first["trial"]}
 
 
-def _recommended(choice: Recommendation, by_trial: Mapping[str, Record], study: Mapping[str, Any]) -> dict[str, Any]:
+def _recommended(
+    choice: Recommendation, by_trial: Mapping[str, Record], elsewhere: Mapping[str, Carried], study: Mapping[str, Any]
+) -> dict[str, Any]:
     if choice.trial is None:
         return {"trial": None, "reason": choice.reason}
     record = by_trial[choice.trial]
@@ -220,6 +213,7 @@ def _recommended(choice: Recommendation, by_trial: Mapping[str, Record], study: 
         "metrics": record.metrics,
         "report": record.report,
         "command": reproduce_command(record, study) if record.replicates else None,
+        "confirmed": as_plain(elsewhere[choice.trial]) if choice.trial in elsewhere else None,
     }
 
 

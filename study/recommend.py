@@ -28,6 +28,9 @@ SECTIONS: dict[str, dict[str, Any] | None] = {
     "selection": {"seed": 0},
 }
 
+#: What studies mean that do not say: those of versions that did not know a setting did without it.
+UNSAID: dict[str, dict[str, Any]] = {"evaluation": {"prefix_gib": 0.0}}
+
 Constraints = Mapping[str, Mapping[str, float]]
 
 
@@ -161,7 +164,8 @@ def _sections(study: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a space's sections that numbers depend on, where they are not `neglora unlearn`'s own."""
     settings = {}
     for section, defaults in SECTIONS.items():
-        for name, value in (study.get(section) or {}).items():
+        given = study.get(section)
+        for name, value in (UNSAID.get(section, {}) | given if given else {}).items():
             known = defaults is None or name in defaults
             if known and value is not None and (defaults is None or value != defaults[name]):
                 settings[f"{section}.{name}"] = value

@@ -172,7 +172,7 @@ def test_the_command_has_whatever_numbers_depend_on():
         architecture={"windows": "padded"},
         weights={"tinyvit_nano": "/models/mine.safetensors", "resnet_nano": "/models/other.pt"},
         training={"recipe": "vit_paper", "betas": [0.9, 0.95], "flip": True, "lr": None},
-        evaluation={"batch_size": 128, "attacks": "all"},
+        evaluation={"batch_size": 128, "attacks": "all", "retain_samples": 200, "prefix_gib": 2.0},
     )  # fmt: skip
     command = reproduce_command(handmade.record(0, params={"lr": 0.1}), study)
     assert "--no-verify" in shlex.split(command)
@@ -192,6 +192,23 @@ def test_the_command_has_whatever_numbers_depend_on():
     }
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "expected"),
+    [
+        ({"batch_size": 64}, {"evaluation.prefix_gib": "0.0"}),
+        ({"batch_size": 64, "prefix_gib": 0.5}, {"evaluation.prefix_gib": "0.5"}),
+        ({"batch_size": 64, "prefix_gib": 2.0, "test_samples": 100, "probe_samples": 50}, {}),
+    ],
+    ids=["of an earlier version", "other", "default"],
+)
+def test_the_command_makes_the_numbers_in_full(evaluation, expected):
+    """Samples are the search's; what D_f's ascent may use changes every number a little."""
+    study = handmade.study(evaluation=evaluation)
+    for record in (handmade.record(0, params={"lr": 0.1}), handmade.record(0, params={"lr": 0.1}, fidelity="confirm")):
+        _, settings = settings_of(reproduce_command(record, study))
+        assert settings == {"lr": "0.1"} | expected
+
+
 def test_weights_of_a_study_are_a_file_from_anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for given, expected in (("mine.pt", str(tmp_path / "mine.pt")), ("pretrained", "pretrained")):
@@ -203,7 +220,7 @@ def test_the_defaults_that_the_command_leaves_out_are_those_of_unlearn():
     data = DataOptions()
     assert SECTIONS["data"] == {name: getattr(data, name) for name in SECTIONS["data"]}
     setting = Setting("digits", "tinyvit_nano")
-    assert SECTIONS["evaluation"] == {"batch_size": setting.batch_size, "attacks": setting.attacks}
+    assert SECTIONS["evaluation"] == {name: getattr(setting, name) for name in ("batch_size", "attacks", "prefix_gib")}
     assert set(SECTIONS) == set(OPTION_SECTIONS)
 
 
