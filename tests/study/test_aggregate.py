@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from neglora.objectives import METRICS
+from neglora.record import FIDELITIES
 from study.aggregate import (
     base_values,
     cell_hypervolume,
@@ -22,6 +23,9 @@ from study.aggregate import (
     trials_table,
     write_tables,
 )
+from study.carried import as_plain
+from study.stages import by_fidelity, by_status, one_per_trial, searched_rows, share_confirmed
+from study.told import searched_records
 
 
 def test_a_row_holds_the_trial():
@@ -141,6 +145,92 @@ def test_summary_says_what_it_documents():
     assert group["recommended"]["command"].startswith("neglora unlearn --dataset digits")
 
 
+def test_a_trial_of_several_lines_counts_once():
+    records = handmade.staged(16)
+    lines = {fidelity: [one for one in records[1:] if one.fidelity == fidelity] for fidelity in FIDELITIES}
+    summary = summarize(records, handmade.study(**handmade.STAGED))
+    assert summary["trials"] == {"ok": 47, "diverged": 1, "failed": 0}
+    ok = [one.trial for one in lines["full"] if one.status == "ok"]
+    assert len(lines["search"]) == 47 > len(ok) > 3
+    assert summary["fidelity"] == {"search": 47, "full": len(ok), "confirm": 3}
+    assert summary["share_confirmed"] == pytest.approx(len(ok) / 47)
+    assert [sum(cell["trials"].values()) for cell in summary["cells"]] == [16, 16, 16]
+    assert [cell["trials"] for cell in summary["cells"]] == [by_status(rows) for _, rows in cells_of(records)]
+
+
+def cells_of(records):
+    table = trials_table(records)
+    return table[table["method"] != "retrain"].groupby("cell", sort=False)
+
+
+def test_only_what_was_measured_in_full_is_best_on_a_front_and_in_the_volume():
+    """The search saw more in the second trial than there is; it was not measured in full."""
+    first, second = handmade.record(0, metrics=handmade.values(0.9, 0.9)), handmade.record(1)
+    records = [handmade.searched_line(first, ra=1.0), first, handmade.searched_line(second, ua=1.0, ra=1.0)]
+    (cell,) = summarize(records, handmade.study(objectives=["ua", "ra"]))["cells"]
+    assert cell["best"]["ra"] == {"value": 0.9, "trial": first.trial}
+    assert cell["front"] == [first.trial]
+    assert cell["hypervolume"] == pytest.approx(0.81)
+    assert cell["recommended"]["trial"] == first.trial
+    assert cell["recommended"]["metrics"] == first.metrics
+
+
+def test_the_line_in_full_says_how_a_trial_ended():
+    good = handmade.record(0)
+    lost = handmade.record(0, status="failed", reason="the worker was lost")
+    for records in ([handmade.searched_line(good), lost], [lost, handmade.searched_line(good)]):
+        assert by_status(trials_table(records)) == {"ok": 0, "diverged": 0, "failed": 1}
+    unseen = handmade.record(0, status="diverged", reason="nan", fidelity="confirm")
+    table = trials_table([handmade.searched_line(good), good, unseen])
+    assert by_status(table) == {"ok": 1, "diverged": 0, "failed": 0}
+    assert list(one_per_trial(table)["fidelity"]) == ["full"]
+    assert list(searched_rows(table)["fidelity"]) == ["search"]
+    assert by_fidelity(table) == {"search": 1, "full": 1, "confirm": 0}
+
+
+def test_searched_rows_are_those_that_the_sampler_is_told():
+    records = handmade.staged(8)
+    for cell, rows in cells_of(records):
+        told = [(one.trial, one.fidelity) for one in searched_records(cell, records)]
+        own = searched_rows(rows).sort_values("number")
+        assert list(zip(own["trial"], own["fidelity"], strict=True)) == told
+
+
+def test_the_share_confirmed_is_of_what_was_searched_on_subsets():
+    assert share_confirmed(trials_table(handmade.searched(4))) is None
+    assert share_confirmed(trials_table([])) is None
+    one, two = handmade.record(0), handmade.record(1)
+    assert share_confirmed(trials_table([handmade.searched_line(one), handmade.searched_line(two), two])) == 0.5
+
+
+def test_what_the_recommended_came_to_on_unseen_pairs():
+    own = handmade.record(0, metrics=handmade.values(1.0, 0.98))
+    unseen = [(5, 0, handmade.values(0.9)), ({"random": 0.1, "seed": 0}, 1, handmade.values(0.8))]
+    confirmed = handmade.confirmed_line(own, unseen)
+    records = [handmade.retrain(), own, confirmed, handmade.record(1, metrics=handmade.values(0.5, 0.5))]
+    summary = summarize(records, handmade.study())
+    for part in (summary["cells"][0], summary["groups"][0]):
+        found = part["recommended"]["confirmed"]
+        assert part["recommended"]["report"] == own.report
+        assert found["pairs"] == [
+            {"forget": 5, "seed": 0, "status": "ok"},
+            {"forget": {"random": 0.1, "seed": 0}, "seed": 1, "status": "ok"},
+        ]
+        assert found["report"]["ua"] == pytest.approx(0.85)
+        # A quarter of what UA lies below Retrain's, and the recommended one's RA.
+        assert found["gap"] == pytest.approx(0.15 / 4)
+        assert found["searched_gap"] == pytest.approx(0.02 / 4)
+        assert found["holds_up"] is False
+        assert all(f"`{key}`" in as_plain.__doc__ for key in found)
+    assert summarize(records[:2], handmade.study())["groups"][0]["recommended"]["confirmed"] is None
+
+
+def test_a_new_column_of_costs():
+    row = trials_table([handmade.record(0), handmade.retrain()]).iloc[0]
+    assert (row["unlearn_seconds"], row["prefix_seconds"]) == (0.5, 0.1)
+    assert (row["evaluate_seconds"], row["attack_seconds"]) == (1.5, 0.25)
+
+
 def test_axes_split_cells():
     records = [
         handmade.record(0, axes={"sparsity": 0.0}),
@@ -166,8 +256,9 @@ def strict(text):
         [handmade.retrain()],
         [handmade.record(0, metrics=handmade.values(mia=None))],
         handmade.searched(4, (0, 1)),
+        handmade.staged(6),
     ],
-    ids=["empty", "diverged", "retrain", "no attack", "several"],
+    ids=["empty", "diverged", "retrain", "no attack", "several", "staged"],
 )
 def test_written_tables_read_back(records, tmp_path):
     folder = handmade.write_study(tmp_path / "study", records)
