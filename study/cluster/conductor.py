@@ -11,11 +11,13 @@ from neglora.record import Record
 from neglora.trial import Task
 from study.cluster.failures import ClusterError
 from study.cluster.losses import Loss, told
-from study.ledger import LedgerError, LedgerWriter
+from study.ledger import LedgerError, LedgerWriter, line_key
 from study.progress import Progress, StudyProgress, cell_progress
 from study.search import CellSearch
 from study.suggestions import Finished, Suggestion, Waiting
 
+#: What is out: a trial's id, and how it is measured. A trial that was searched may be out once more.
+Key = tuple[str, str]
 #: Builds the task of a suggestion of a cell.
 MakeTask = Callable[[CellSearch, Suggestion], Task]
 #: Told all records of the study whenever one was written.
@@ -25,6 +27,10 @@ Keep = Callable[[Mapping[str, bytes]], None]
 #: After so many trials that met a node which cannot work, the study stops: such a node fails trials as fast as it gets
 #: them.
 UNABLE_NODES = 3
+
+
+def key_of(task: Task) -> Key:
+    return task.trial, task.fidelity
 
 
 class Conductor:
@@ -62,18 +68,20 @@ class Conductor:
         self.keep = keep
         self.finished = False
         self.fatal: LedgerError | ClusterError | None = None
-        self._out: dict[str, tuple[CellSearch, Task]] = {}
-        self._running: set[str] = set()
+        self._out: dict[Key, Task] = {}
+        self._running: set[Key] = set()
         self._again: deque[Task] = deque()
-        self._losses: dict[str, list[Loss]] = {}
+        self._losses: dict[Key, list[Loss]] = {}
         self._exhausted: set[str] = set()
         self._unable = 0
         self._turn = 0
         self._started: float | None = None
         self._finished = 0
-        self._records: dict[str, list[Record]] = {search.cell.id: [] for search in self.searches}
+        self._by_cell = {search.cell.id: search for search in self.searches}
+        self._records: dict[str, list[Record]] = {name: [] for name in self._by_cell}
         for record in ledger.records:
-            self._records.get(record.trial.rsplit("-", 1)[0], []).append(record)
+            self._records.get(_cell(record.trial), []).append(record)
+        self._written = {line_key(record) for record in ledger.records}
 
     def next(self) -> Task | None:
         """The next trial; None while none may be suggested yet, or for good once `finished` holds.
@@ -94,7 +102,7 @@ class Conductor:
             if isinstance(suggestion, Suggestion):
                 self._turn = place + 1
                 task = self.make_task(search, suggestion)
-                self._out[task.trial] = (search, task)
+                self._out[key_of(task)] = task
                 return task
             unfinished = unfinished or isinstance(suggestion, Waiting)
             if isinstance(suggestion, Finished) and suggestion.exhausted and search.cell.id not in self._exhausted:
@@ -109,85 +117,82 @@ class Conductor:
         """Trials that are not in the ledger yet."""
         return sum(cell.total - cell.done for cell in self.state().cells)
 
-    def started(self, trial: str) -> None:
-        """A worker took the trial."""
-        if trial not in self._out:
+    def started(self, key: Key) -> None:
+        """A worker took the task."""
+        if key not in self._out:
             return
-        self._running.add(trial)
+        self._running.add(key)
         # From here, so that the workers' own start does not count as pace.
         self._started = self._started or time.monotonic()
         self.progress.trials(self.state())
 
-    def complete(self, record: Record, adapters: Mapping[str, bytes] | None = None) -> bool:
-        """A trial ended: write it, then tell its cell. After an error of the ledger nothing more is handed out.
+    def complete(self, key: Key, records: Sequence[Record], adapters: Mapping[str, bytes] | None = None) -> bool:
+        """A task ended: write its records, then tell their cell. After an error of the ledger no more is handed out.
 
         Args:
-            record: of the trial.
-            adapters: files that came with it, by name: written first, so that a record has its adapters.
+            key: of the task.
+            records: of the trials that it passed through, and its own. What the ledger has already is left out: a kill
+                may come between two of them.
+            adapters: files that came with them, by name: written first, so that a record has its adapters.
 
         Returns:
-            Whether it was written. A trial that is not out has been written already: an attempt that was given up for
-            lost may still end.
+            Whether they were written. A task that is not out has been written already: an attempt that was given up
+            for lost may still end.
         """
-        if record.trial not in self._out:
+        task = self._out.pop(key, None)
+        if task is None:
             return False
-        search, task = self._out.pop(record.trial)
-        self._running.discard(record.trial)
-        self._losses.pop(record.trial, None)
+        self._running.discard(key)
+        self._losses.pop(key, None)
         if task in self._again:
             self._again.remove(task)
         if adapters and self.keep:
             self.keep(adapters)
+        return all(self._write(task, record) for record in records if line_key(record) not in self._written)
+
+    def _write(self, task: Task, record: Record) -> bool:
+        if self.fatal:
+            return False
         try:
             self.ledger.append(record)
         except LedgerError as error:
             self.fatal = error
             return False
+        self._written.add(line_key(record))
         if self.recorded:
             self.recorded(self.ledger.records)
-        search.tell(record)
+        if task.fidelity == "search":
+            self._by_cell[_cell(record.trial)].tell(record)
         self._finished += 1
-        self._records[search.cell.id].append(record)
+        self._records[_cell(record.trial)].append(record)
         self.progress.trials(self.state(), record)
         return True
 
-    def lost(self, trial: str, loss: Loss) -> None:
-        """A worker was lost with the trial: it is handed out again, or recorded as failed after so many retries."""
-        if trial not in self._out:
+    def lost(self, key: Key, loss: Loss) -> None:
+        """A worker was lost with the task: it is handed out again, or recorded as failed after so many retries."""
+        if key not in self._out:
             return
-        losses = self._losses.setdefault(trial, [])
+        losses = self._losses.setdefault(key, [])
         losses.append(loss)
         if sum(each.counts for each in losses) > self.retries:
-            self.fail(trial, told(losses))
+            self.fail(key, told(losses))
             return
-        self._running.discard(trial)
-        self._again.append(self._out[trial][1])
+        self._running.discard(key)
+        self._again.append(self._out[key])
         if loss.counts:
-            self.progress.say(f"{trial} lost its worker and is run again: {loss.words}")
+            self.progress.say(f"{key[0]} lost its worker and is run again: {loss.words}")
 
-    def unable(self, trial: str, reason: str) -> None:
-        """A trial met a node that cannot work: it is recorded as failed. The study stops when that goes on."""
-        self.fail(trial, reason)
+    def unable(self, key: Key, reason: str) -> None:
+        """A task met a node that cannot work: it is recorded as failed. The study stops when that goes on."""
+        self.fail(key, reason)
         self._unable += 1
         if self._unable >= UNABLE_NODES and not self.fatal:
             self.fatal = ClusterError(f"the study stops after {self._unable} trials that failed so: {reason}")
 
-    def fail(self, trial: str, reason: str) -> None:
-        """A trial was lost for good: it is recorded as failed."""
-        if trial not in self._out:
-            return
-        _, task = self._out[trial]
-        self.complete(
-            Record(
-                trial=trial,
-                cell=dict(task.cell),
-                params=dict(task.params),
-                status="failed",
-                reason=reason,
-                sampler=dict(task.sampler or {}),
-                provenance=provenance(),
-            )
-        )
+    def fail(self, key: Key, reason: str) -> None:
+        """A task was lost for good: all of its trials are recorded as failed."""
+        if key in self._out:
+            self.complete(key, [_failed(one, reason) for one in self._out[key].parts])
 
     def state(self) -> StudyProgress:
         """Counts of every cell, and the time left at the pace so far."""
@@ -195,7 +200,7 @@ class Conductor:
         for search in self.searches:
             records = self._records[search.cell.id]
             name = search.cell.id
-            running = sum(trial.rsplit("-", 1)[0] == name for trial in self._running)
+            running = sum(len(self._out[key].parts) for key in self._running if _cell(key[0]) == name)
             counts = search.counts
             total = counts.ended + counts.running if search.exhausted else search.budget
             cells.append(cell_progress(name, records, total, running))
@@ -203,4 +208,23 @@ class Conductor:
         if self._finished and self._started is not None:
             pace = (time.monotonic() - self._started) / self._finished
             left = pace * sum(cell.total - cell.done for cell in cells)
-        return StudyProgress(tuple(cells), left, pending=len(self._out) - len(self._running))
+        pending = sum(len(task.parts) for key, task in self._out.items() if key not in self._running)
+        return StudyProgress(tuple(cells), left, pending)
+
+
+def _cell(trial: str) -> str:
+    return trial.rsplit("-", 1)[0]
+
+
+def _failed(task: Task, reason: str) -> Record:
+    return Record(
+        trial=task.trial,
+        cell=dict(task.cell),
+        params=dict(task.params),
+        status="failed",
+        reason=reason,
+        # As a trial that fails before anything of it is measured, on samples or not.
+        fidelity="full" if task.fidelity == "search" else task.fidelity,
+        sampler=dict(task.sampler or {}),
+        provenance=provenance(),
+    )

@@ -17,7 +17,7 @@ from neglora.data import parse_forget
 from neglora.kept import keep_adapters
 from neglora.prerequisites import Prerequisite, needed
 from neglora.record import trial_id
-from neglora.trial import Task
+from neglora.trial import Stop, Task
 from study.cluster.conductor import Conductor, MakeTask, Recorded
 from study.cluster.connection import Cluster, connected
 from study.cluster.metrics import metered
@@ -202,6 +202,10 @@ def _task_maker(space: Space, study_dir: Path) -> MakeTask:
     def make(search: CellSearch, suggestion: Suggestion) -> Task:
         cell = cells[search.cell.id]
         group = (cell.dataset, cell.model)
+        stops = (
+            Stop(trial_id(cell.identity, passed.number), passed.params["epochs"], passed.system_attrs)
+            for passed in suggestion.passing
+        )
         return Task(
             trial=trial_id(cell.identity, suggestion.number),
             cell=cell.identity,
@@ -211,6 +215,8 @@ def _task_maker(space: Space, study_dir: Path) -> MakeTask:
             sparsities=sparsities[group],
             sampler=suggestion.system_attrs,
             keep=str(study_dir),
+            fidelity="search",
+            stops=tuple(stops),
         )
 
     return make

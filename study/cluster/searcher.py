@@ -11,9 +11,9 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from neglora.record import Record
-from study.cluster.conductor import Conductor
+from study.cluster.conductor import Conductor, Key
 from study.cluster.losses import loss_of
-from study.cluster.workers import ADAPTERS, CONFIG, LINE, UNABLE, pack
+from study.cluster.workers import ADAPTERS, CONFIG, LINES, UNABLE, pack
 
 #: Tune pickles its hooks, so that they hold a name and find the live conductor here.
 LIVE: dict[str, Conductor] = {}
@@ -61,21 +61,25 @@ class ConductedCallback(Callback):
         self.name = name
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        LIVE[self.name].started(trial.config["task"]["trial"])
+        LIVE[self.name].started(_key_of(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         # Tune keeps what is left in the result for as long as it runs.
-        line, adapters, unable = result.pop(LINE), result.pop(ADAPTERS), result.pop(UNABLE)
+        lines, adapters, unable = result.pop(LINES), result.pop(ADAPTERS), result.pop(UNABLE)
         result.pop(CONFIG, None)
         if unable:
-            LIVE[self.name].unable(trial.config["task"]["trial"], unable)
+            LIVE[self.name].unable(_key_of(trial), unable)
         else:
-            LIVE[self.name].complete(Record.from_line(line), adapters.files)
+            LIVE[self.name].complete(_key_of(trial), [Record.from_line(line) for line in lines], adapters.files)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        LIVE[self.name].lost(trial.config["task"]["trial"], loss_of(_error_of(trial)))
+        LIVE[self.name].lost(_key_of(trial), loss_of(_error_of(trial)))
+
+
+def _key_of(trial: Trial) -> Key:
+    return trial.config["task"]["trial"], trial.config["task"]["fidelity"]
 
 
 def _error_of(trial: Trial) -> str:

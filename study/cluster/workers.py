@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from neglora.session import Session
 from neglora.setting import Setting
 from neglora.storage import is_uri
-from neglora.trial import Stop, Task, run_trial
+from neglora.trial import Stop, Task, run_task
 from study.cluster.rendezvous import START_TOGETHER_SECONDS
 from study.cluster.titles import configuration
 from study.cluster.worker_log import log_here, show_title
@@ -23,9 +23,9 @@ from study.progress import outcome
 
 logger = logging.getLogger(__name__)
 
-#: What a result holds: the ledger's line; files of adapters; or why this node cannot work at all. And Tune's own copy
+#: What a result holds: the ledger's lines; files of adapters; or why this node cannot work at all. And Tune's own copy
 #: of the trial's configuration.
-LINE, ADAPTERS, UNABLE, CONFIG = "line", "adapters", "unable", "config"
+LINES, ADAPTERS, UNABLE, CONFIG = "lines", "adapters", "unable", "config"
 
 _sessions: dict[str, Session] = {}
 
@@ -53,7 +53,7 @@ def unpack(plain: dict[str, Any]) -> Task:
 
 
 class TrialWorker(tune.Trainable):
-    """Tune's view of a warm worker: `step` runs one whole trial and returns its ledger line."""
+    """Tune's view of a warm worker: `step` runs one whole task and returns its ledger lines."""
 
     def setup(self, config: dict[str, Any]) -> None:
         log_here()
@@ -83,15 +83,17 @@ class TrialWorker(tune.Trainable):
         reason = unable(self.storage, self.task, self.node)
         if reason:
             logger.error("trial %s failed: %s", self.task.trial, reason)
-            return {LINE: None, ADAPTERS: Parcel({}), UNABLE: reason, "done": True}
+            return {LINES: [], ADAPTERS: Parcel({}), UNABLE: reason, "done": True}
         files: dict[str, bytes] | None = {} if is_uri(self.storage) else None
         with show_title(self.task.trial):
             logger.info("trial %s starts: %s", self.task.trial, configuration(self.task.params))
             started = time.perf_counter()
-            record = run_trial(session_of(self.storage), self.task, files)
+            records = run_task(session_of(self.storage), self.task, files)
             seconds = time.perf_counter() - started
-            logger.info("trial %s %s in %.1f s: %s", record.trial, record.status, seconds, outcome(record))
-        return {LINE: record.to_line(), ADAPTERS: Parcel(files or {}), UNABLE: None, "done": True}
+            for record in records:
+                logger.info("trial %s %s in %.1f s: %s", record.trial, record.status, seconds, outcome(record))
+        lines = [record.to_line() for record in records]
+        return {LINES: lines, ADAPTERS: Parcel(files or {}), UNABLE: None, "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if any(session.spent for session in _sessions.values()):

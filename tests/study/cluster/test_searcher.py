@@ -32,8 +32,14 @@ class Hooked:
 
     def result(self, trial: SimpleNamespace, **changes: Any) -> dict[str, Any]:
         """What Tune keeps of a result, after it was shown."""
-        line = finished(unpack(trial.config["task"])).to_line()
-        result = {"line": line, "adapters": Parcel({}), "unable": None, "config": trial.config, "done": True} | changes
+        lines = [finished(unpack(trial.config["task"])).to_line()]
+        result = {
+            "lines": lines,
+            "adapters": Parcel({}),
+            "unable": None,
+            "config": trial.config,
+            "done": True,
+        } | changes
         self.callback.on_trial_result(0, [], trial, result)
         return result
 
@@ -90,6 +96,6 @@ def test_a_run_stops_when_nodes_cannot_work(tmp_path: Path):
         stop = StopWhenFatal("here")
         for _ in range(3):
             assert not stop.stop_all()
-            hooked.result(hooked.start(), line=None, unable="no storage")
+            hooked.result(hooked.start(), lines=[], unable="no storage")
         assert stop.stop_all()
         assert hooked.searcher.suggest("id") == Searcher.FINISHED
