@@ -198,9 +198,7 @@ def main() -> None:
         tune.with_resources(unlearn_and_measure, {"cpu": 1}),
         param_space={"plan": plan, "configuration": tune.grid_search(configurations)},
         tune_config=tune.TuneConfig(reuse_actors=arguments.reuse_actors),
-        run_config=tune.RunConfig(
-            name="as-a-user-would", storage_path=str(arguments.to.parent.resolve() / "ray_results")
-        ),
+        run_config=tune.RunConfig(name="as-a-user-would", storage_path=str(storage)),
     )
     results = [
         {"configuration": result.config["configuration"], "error": str(result.error) if result.error else None}
