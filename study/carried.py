@@ -72,7 +72,8 @@ class Carried:
 
 
 def carried(records: Sequence[Record], dataset: str, model: str) -> list[Carried]:
-    """Every trial of a dataset x model that was tried on unseen pairs, in the order of the ledger."""
+    """Every trial of a dataset x model that was tried on unseen pairs; cells are in the order of the ledger."""
+    cells = list(dict.fromkeys(record.trial.rsplit("-", 1)[0] for record in records))
     full = {record.trial: record for record in records if record.fidelity == "full"}
     found = {}
     for record in records:
@@ -81,7 +82,7 @@ def carried(records: Sequence[Record], dataset: str, model: str) -> list[Carried
             diverged = sum(item.get("status") == "diverged" for item in record.replicates)
             known = pairs(full[record.trial]) if record.trial in full else ()
             found[record.trial] = Carried(record.trial, record.cell, record, known, pairs(record), diverged)
-    return list(found.values())
+    return sorted(found.values(), key=lambda one: (cells.index(one.trial.rsplit("-", 1)[0]), one.confirmation.number))
 
 
 def pairs(record: Record) -> tuple[Pair, ...]:

@@ -1,4 +1,8 @@
-"""What the search gained with every trial: hypervolume of each cell against the number of trials."""
+"""What the search gained with every trial: hypervolume of each cell against the number of trials.
+
+Where trials were measured in stages, it is that of what the search was told, on subsets: few were then measured in
+full.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import plotly.graph_objects as go
 from neglora.objectives import METRICS
 from study.pareto import front, hypervolume, reference_point
 from study.plots.style import layout, method_mark, plain
-from study.recommend import candidates
+from study.stages import searched_rows
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
@@ -34,10 +38,9 @@ def progress_info(table: pd.DataFrame, objectives: Sequence[str]) -> list[Progre
     directions = [METRICS[name].direction for name in objectives]
     reference = reference_point(objectives)
     curves = []
-    searched = table[(table["method"] != "retrain") & (table["fidelity"] == "full")]
-    for cell, rows in searched.groupby("cell", sort=False):
+    for cell, rows in searched_rows(table[table["method"] != "retrain"]).groupby("cell", sort=False):
         rows = rows.sort_values("number", kind="stable")
-        usable = set(candidates(rows)["trial"])
+        usable = set(rows["trial"][rows["status"] == "ok"])
         kept: list[list[float]] = []
         volume = 0.0
         volumes = []

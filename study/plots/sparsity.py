@@ -12,17 +12,13 @@ import plotly.graph_objects as go
 from neglora.record import Record
 from study.aggregate import shown, spread
 from study.levels import at_sparsity, sparsities
+from study.plots.panels import NAMES, PANELS, axes_of, panels, span
 from study.plots.style import BASE_MARK, RETRAIN_MARK, Mark, layout, method_mark, plain, setting
 from study.recommend import Constraints, recommend
 from study.references import Base
 
-#: The panels, from left to right and down.
-PANELS = ("ua", "ra", "ta", "mia")
-_NAMES = {"ua": "UA", "ra": "RA", "ta": "TA", "mia": "MIA-Efficacy"}
 #: The base has not forgotten: where its UA and MIA stand is known, and would flatten what is to be compared.
 _BASE_PANELS = ("ra", "ta")
-#: A panel spans at least this share, so that differences of a single image do not look like cliffs.
-_LEAST_SPAN = 0.05
 
 
 @dataclass(frozen=True)
@@ -128,16 +124,20 @@ def sparsity_figure(info: SparsityInfo) -> go.Figure:
     """Draw it in percent, two panels beside and two below. Levels are spaced evenly, since .9 and .95 are hard to tell
     apart on a scale, and methods stand beside one another, since they often have the same value."""
     figure = go.Figure(layout=layout("", "", percent=True))
+    levels = {
+        "tickvals": list(range(len(info.sparsities))),
+        "ticktext": [f"{level * 100:g}" for level in info.sparsities],
+        "range": [-0.4, len(info.sparsities) - 0.6],
+    }
     figure.update_layout(
         height=640,
         legend={"y": -0.12},
-        annotations=[_title(index, metric) for index, metric in enumerate(PANELS)],
-        **_axes(info),
+        **panels(levels, "sparsity of the base, %", [span(_ends(info, metric)) for metric in PANELS]),
     )
     for index, metric in enumerate(PANELS):
         for trace in (_retrain(info, metric), _bases(info, metric), *_methods(info, metric)):
             if trace is not None:
-                figure.add_trace(trace.update(**_place(index), showlegend=_legend(trace, metric)))
+                figure.add_trace(trace.update(**axes_of(index), showlegend=_legend(trace, metric)))
     return figure
 
 
@@ -146,68 +146,14 @@ def _legend(trace: go.Scatter, metric: str) -> bool:
     return metric == ("ra" if trace.legendgroup == "base" else PANELS[0])
 
 
-def _place(index: int) -> dict[str, str]:
-    number = _number(index)
-    return {"xaxis": f"x{number}", "yaxis": f"y{number}"}
-
-
-def _number(index: int) -> str:
-    """What Plotly calls the axes of a panel by: nothing, 2, 3, 4."""
-    return "" if index == 0 else str(index + 1)
-
-
-def _axes(info: SparsityInfo) -> dict[str, dict[str, Any]]:
-    shared = layout("", "", percent=True)
-    axes = {}
-    for index, metric in enumerate(PANELS):
-        column, line = index % 2, index // 2
-        number = _number(index)
-        axes[f"xaxis{number}"] = shared["xaxis"] | {
-            "title": {"text": "sparsity of the base, %" if line else "", "standoff": 6, "font": {"size": 13}},
-            "domain": [0.56 * column, 0.56 * column + 0.44],
-            "anchor": f"y{number}",
-            "ticksuffix": "",
-            "tickvals": list(range(len(info.sparsities))),
-            "ticktext": [f"{level * 100:g}" for level in info.sparsities],
-            "range": [-0.4, len(info.sparsities) - 0.6],
-        }
-        axes[f"yaxis{number}"] = shared["yaxis"] | {
-            "domain": [0.55 * (1 - line), 0.55 * (1 - line) + 0.4],
-            "anchor": f"x{number}",
-            "range": _range(info, metric),
-        }
-    return axes
-
-
-def _range(info: SparsityInfo, metric: str) -> list[float] | None:
-    """From the least to the greatest value with its error, in percent, with a margin; None where there is no value."""
+def _ends(info: SparsityInfo, metric: str) -> list[float]:
+    """Every value of a panel, with its error above and below."""
     ends: list[float] = []
     for level in (level for levels in info.methods.values() for level in levels):
         value, error = level.values[metric], level.errors[metric] or 0.0
         ends += [] if value is None else [value - error, value + error]
     references = [info.retrain or {}, *(info.bases.values() if metric in _BASE_PANELS else ())]
-    ends += [value for found in references if (value := found.get(metric)) is not None]
-    if not ends:
-        return None
-    low, high = min(ends), max(ends)
-    lacking = max(0.0, _LEAST_SPAN - (high - low)) / 2
-    margin = 0.06 * max(high - low, _LEAST_SPAN)
-    return [100 * (low - lacking - margin), 100 * (high + lacking + margin)]
-
-
-def _title(index: int, metric: str) -> dict[str, Any]:
-    column, line = index % 2, index // 2
-    return {
-        # Short, for narrow screens: what the names mean is said elsewhere on the page.
-        "text": f"<b>{_NAMES[metric]}</b>",
-        "x": 0.56 * column,
-        "y": 0.55 * (1 - line) + 0.4,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-    }
+    return ends + [value for found in references if (value := found.get(metric)) is not None]
 
 
 def _retrain(info: SparsityInfo, metric: str) -> go.Scatter | None:
@@ -281,7 +227,7 @@ def _hover(method: str, level: Level, metric: str) -> str:
     value, error = level.values[metric], level.errors[metric]
     lines = [f"<b>{plain(method)}</b>  {plain(level.trial)}"]
     if value is not None:
-        lines.append(f"{_NAMES[metric]} {100 * value:.2f}%")
+        lines.append(f"{NAMES[metric]} {100 * value:.2f}%")
     if error is not None:
         lines.append(f"± {100 * error:.2f} over {level.replicates} replicates")
     lines += [f"{plain(name)}: {plain(setting(value))}" for name, value in level.params.items()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -12,13 +12,15 @@ import plotly.graph_objects as go
 from neglora.objectives import METRICS
 from neglora.record import Record
 from study.aggregate import Base, shown
+from study.plots.panels import NAMES
 from study.plots.style import BASE_MARK, RETRAIN_MARK, layout, method_mark, plain, setting
 from study.recommend import candidates, front_rows
 from study.references import base_name
+from study.stages import one_per_trial
 
 #: What UA is shown against, one figure each.
 AGAINST = ("ra", "ta", "mia")
-_LABELS = {"ua": "UA", "ra": "RA", "ta": "TA", "mia": "MIA-Efficacy"}
+ON_SUBSETS = "on subsets only"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Tradeoff:
         references: Retrain first (if it was made), then the bases by sparsity.
         recommended: the id of the trial that gets a ring, or None.
         unmeasured: how many trials with status ok have no value on one of the two axes.
+        unconfirmed: per method the trials that were measured on subsets only, at those values: on no front.
     """
 
     metric: str
@@ -61,6 +64,7 @@ class Tradeoff:
     references: list[Reference]
     recommended: str | None
     unmeasured: int
+    unconfirmed: dict[str, list[Point]] = field(default_factory=dict)
 
 
 def tradeoff_info(
@@ -85,31 +89,19 @@ def tradeoff_info(
         bases: models before unlearning.
         recommended: the trial to ring.
     """
-    by_trial = {record.trial: record for record in records if record.fidelity == "full"}
-    rows = candidates(table)
+    by_line = {(record.trial, record.fidelity): record for record in records}
     methods: dict[str, list[Point]] = {}
     unmeasured = 0
-    for method, group in rows.groupby("method", sort=False):
+    for method, group in candidates(table).groupby("method", sort=False):
         on_front = set(front_rows(group, ("ua", metric))["trial"])
-        points = methods.setdefault(str(method), [])
-        for row in group.to_dict("records"):
-            record = by_trial[row["trial"]]
-            x, y = (shown(record.metrics, record.report, name) for name in ("ua", metric))
-            if x is None or y is None:
-                unmeasured += 1
-                continue
-            points.append(
-                Point(
-                    record.trial,
-                    x,
-                    y,
-                    _measured(row["spread_ua"]),
-                    _measured(row[f"spread_{metric}"]),
-                    record.trial in on_front,
-                    record.params,
-                    len(record.replicates),
-                )
-            )
+        points = _points(group, by_line, metric, on_front)
+        methods[str(method)] = points
+        unmeasured += len(group) - len(points)
+    left = one_per_trial(table)
+    left = left[(left["status"] == "ok") & (left["fidelity"] == "search")]
+    unconfirmed = {
+        str(method): _points(group, by_line, metric, ()) for method, group in left.groupby("method", sort=False)
+    }
     found: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     if retrain is not None:
         found.append(("Retrain", retrain.metrics, retrain.report))
@@ -119,7 +111,32 @@ def tradeoff_info(
         x, y = (shown(metrics, report, axis) for axis in ("ua", metric))
         if x is not None and y is not None:
             references.append(Reference(name, x, y))
-    return Tradeoff(metric, methods, references, recommended, unmeasured)
+    return Tradeoff(metric, methods, references, recommended, unmeasured, unconfirmed)
+
+
+def _points(
+    rows: pd.DataFrame, by_line: Mapping[tuple[str, str], Record], metric: str, on_front: Collection[str]
+) -> list[Point]:
+    """The rows that have a value on both axes."""
+    points = []
+    for row in rows.to_dict("records"):
+        record = by_line[row["trial"], row["fidelity"]]
+        x, y = (shown(record.metrics, record.report, name) for name in ("ua", metric))
+        if x is None or y is None:
+            continue
+        points.append(
+            Point(
+                record.trial,
+                x,
+                y,
+                _measured(row["spread_ua"]),
+                _measured(row[f"spread_{metric}"]),
+                record.trial in on_front,
+                record.params,
+                len(record.replicates),
+            )
+        )
+    return points
 
 
 def _measured(value: float) -> float | None:
@@ -129,8 +146,9 @@ def _measured(value: float) -> float | None:
 def tradeoff_figure(info: Tradeoff) -> go.Figure:
     """Draw it, in percent: a marker per trial (faint behind the front), steps along each front, references, a ring."""
     figure = go.Figure(layout=layout(f"UA: {METRICS['ua'].label}", _axis(info.metric), percent=True))
+    names = list(info.methods | info.unconfirmed)
     for method, points in info.methods.items():
-        mark = method_mark(method, list(info.methods))
+        mark = method_mark(method, names)
         # From low UA to high, and where UA is equal from the better value to the worse.
         line = sorted((point for point in points if point.on_front), key=lambda point: (point.x, -point.y))
         rest = [point for point in points if not point.on_front]
@@ -151,6 +169,22 @@ def tradeoff_figure(info: Tradeoff) -> go.Figure:
                 hoverinfo="text",
                 hovertext=[_hover(method, point, info) for point in part],
             )
+    for place, (method, points) in enumerate(item for item in info.unconfirmed.items() if item[1]):
+        mark = method_mark(method, names)
+        # Measured on other images than the rest of the figure: there for whoever asks for them.
+        figure.add_scatter(
+            x=[100 * point.x for point in points],
+            y=[100 * point.y for point in points],
+            mode="markers",
+            marker={"color": mark.color, "symbol": f"{mark.symbol}-open", "size": 7},
+            opacity=0.5,
+            name=ON_SUBSETS,
+            legendgroup=ON_SUBSETS,
+            showlegend=place == 0,
+            visible="legendonly",
+            hoverinfo="text",
+            hovertext=[f"{_hover(method, point, info)}<br><i>{ON_SUBSETS}</i>" for point in points],
+        )
     for reference in info.references:
         mark = RETRAIN_MARK if reference.name == "Retrain" else BASE_MARK
         sparse = reference.name not in ("Retrain", "Base")
@@ -182,7 +216,7 @@ def tradeoff_figure(info: Tradeoff) -> go.Figure:
 
 
 def _axis(metric: str) -> str:
-    short, label = _LABELS.get(metric, metric.upper()), METRICS[metric].label
+    short, label = NAMES.get(metric, metric.upper()), METRICS[metric].label
     return label if short == label else f"{short}: {label}"
 
 
@@ -202,4 +236,4 @@ def _hover(method: str, point: Point, info: Tradeoff) -> str:
 
 
 def _values(x: float, y: float, metric: str) -> str:
-    return f"UA {100 * x:.2f}%, {_LABELS.get(metric, metric)} {100 * y:.2f}%"
+    return f"UA {100 * x:.2f}%, {NAMES.get(metric, metric)} {100 * y:.2f}%"

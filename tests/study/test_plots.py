@@ -6,11 +6,14 @@ import handmade
 import pytest
 
 from study.aggregate import base_values, retrain_record, trials_table
+from study.carried import carried, retrain_pairs
 from study.levels import at_sparsity, sparsities, with_epochs
+from study.plots.carried import carried_figure, carried_info
+from study.plots.panels import PANELS
 from study.plots.progress import progress_figure, progress_info
-from study.plots.sparsity import PANELS, sparsity_figure, sparsity_info
+from study.plots.sparsity import sparsity_figure, sparsity_info
 from study.plots.style import BASE_MARK, METHOD_MARKS, OTHER_MARKS, RETRAIN_MARK, method_mark
-from study.plots.tradeoff import AGAINST, Reference, tradeoff_figure, tradeoff_info
+from study.plots.tradeoff import AGAINST, ON_SUBSETS, Reference, tradeoff_figure, tradeoff_info
 
 V = handmade.values
 
@@ -49,6 +52,28 @@ def test_only_ok_trials_in_full_are_shown():
     ]
     info = info_of(records)
     assert {method: len(points) for method, points in info.methods.items()} == {"neglora": 1}
+
+
+def test_what_was_measured_on_subsets_only_is_hidden_and_on_no_front():
+    full, left = handmade.record(0, metrics=V(0.8, 0.8)), handmade.record(1)
+    records = [handmade.searched_line(full, ra=1.0), full, handmade.searched_line(left, ra=0.995)]
+    records += [handmade.confirmed_line(full, [(5, 0, V())])]
+    info = info_of(records)
+    assert [(point.trial, point.y, point.on_front) for point in info.methods["neglora"]] == [(full.trial, 0.8, True)]
+    assert [(point.trial, point.y, point.on_front) for point in info.unconfirmed["neglora"]] == [
+        (left.trial, 0.995, False)
+    ]
+    figure = tradeoff_figure(info)
+    (hidden,) = [trace for trace in figure.data if trace.visible == "legendonly"]
+    assert (list(hidden.y), hidden.mode, hidden.name) == ([99.5], "markers", ON_SUBSETS)
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["neglora", ON_SUBSETS]
+
+
+def test_one_legend_entry_shows_what_every_method_had_on_subsets():
+    traces = [trace for trace in tradeoff_figure(info_of(handmade.staged(8))).data if trace.visible == "legendonly"]
+    assert [trace.showlegend for trace in traces] == [True, False, False]
+    assert {trace.legendgroup for trace in traces} == {ON_SUBSETS}
+    assert [trace.marker.symbol for trace in traces] == ["square-open", "triangle-up-open", "circle-open"]
 
 
 def test_references_are_retrain_then_the_bases():
@@ -136,6 +161,15 @@ def test_progress_grows_with_what_joins_the_front():
     (curve,) = progress_info(trials_table(records), ["ua", "ra"])
     assert curve.trials == [1, 2, 3, 4]
     assert curve.hypervolumes == pytest.approx([0.5, 0.5, 0.5, 0.75])
+
+
+def test_progress_of_trials_in_stages_is_what_the_search_was_told():
+    first, second = handmade.record(0, metrics=V(1.0, 0.5)), handmade.record(1, metrics=V(0.5, 0.9))
+    lost = handmade.record(2, status="diverged", reason="nan")
+    records = [handmade.searched_line(second, ra=1.0), lost, first, handmade.searched_line(first, ra=0.6)]
+    (curve,) = progress_info(trials_table([*records, handmade.confirmed_line(first, [(5, 0, V())])]), ["ua", "ra"])
+    assert curve.trials == [1, 2, 3]
+    assert curve.hypervolumes == pytest.approx([0.6, 0.8, 0.8])
 
 
 def test_progress_has_a_curve_per_cell_and_dashes_per_axis():
@@ -236,6 +270,58 @@ def test_the_sparsity_figures_hover_is_escaped():
     texts = [text for trace in sparsity_figure(sparsity_of(records)).data for text in (*trace.hovertext, trace.name)]
     assert texts
     assert not [text for text in texts if "<img" in text]
+
+
+def compared(records):
+    return carried_info(*(made(records, "digits", "tinyvit_nano") for made in (carried, retrain_pairs)))
+
+
+def test_pairs_stand_side_by_side_with_retrains():
+    info = compared(handmade.staged(8))
+    assert [one.name for one in info] == ["neggrad", "partial_neggrad", "neglora", "Retrain"]
+    for one in info:
+        assert [(pair.forget, pair.seed) for pair in one.sides[0]] == [(3, 0)]
+        assert [(pair.forget, pair.seed) for pair in one.sides[1]] == [(5, 0), (5, 1), (8, 0), (8, 1)]
+    figure = carried_figure(info)
+    dots = [trace for trace in figure.data if trace.mode == "markers"]
+    assert len(dots) == len(PANELS) * 4
+    assert all(len(trace.x) == len(set(trace.x)) == 5 for trace in dots)
+    # No configuration's dots reach into those beside it, nor one side's into the other's.
+    first = [trace for trace in dots if trace.xaxis == "x"]
+    for side in (0, 1):
+        spots = [[x for x in trace.x if side - 0.5 < x < side + 0.5] for trace in first]
+        assert sum(map(len, spots)) == 4 * (1, 4)[side]
+        ends = [end for own in spots for end in (min(own), max(own))]
+        assert ends == sorted(ends)
+    assert [trace.name for trace in figure.data if trace.showlegend] == [one.name for one in info]
+    (line,) = [
+        trace for trace in figure.data if trace.mode == "lines" and trace.xaxis == "x3" and trace.line.dash == "dash"
+    ]
+    assert list(line.y) == [pytest.approx(97.0), pytest.approx(100 * (0.975 - 0.006))]
+    for trace in dots:
+        low, high = figure.layout[f"yaxis{trace.yaxis[1:]}"].range
+        assert all(low < value < high for value in trace.y)
+
+
+def test_without_unseen_pairs_of_retrain_the_others_are_drawn():
+    records = [one for one in handmade.staged(8) if (one.cell["method"], one.fidelity) != ("retrain", "confirm")]
+    retrain = compared(records)[-1]
+    assert (retrain.name, len(retrain.sides[0]), len(retrain.sides[1])) == ("Retrain", 1, 0)
+    assert compared(handmade.searched(4))[:-1] == []
+
+
+def test_two_configurations_of_one_method_are_told_apart():
+    records = [handmade.record(number) for number in (0, 1)]
+    records += [handmade.confirmed_line(one, [(5, 0, V())]) for one in records]
+    assert [one.name for one in compared(records)] == [f"neglora ({one.trial})" for one in records[:2]]
+
+
+def test_pairs_that_were_not_measured_are_left_out_and_texts_are_escaped():
+    own = handmade.record(0)
+    figure = carried_figure(compared([own, handmade.confirmed_line(own, [("<img src=x>", 0, V(mia=None))])]))
+    dots = {trace.xaxis: trace for trace in figure.data if trace.mode == "markers"}
+    assert (len(dots["x"].x), len(dots["x4"].x)) == (2, 1)
+    assert "&lt;img src=x&gt; with seed 0" in dots["x"].hovertext[1]
 
 
 def test_figures_are_strict_json():
