@@ -16,6 +16,7 @@ from study.aggregate import write_atomically
 from study.ledger import read_ledger
 from study.recommend import candidates
 from study.sections.attack import attack_html
+from study.sections.carryover import carryover_html
 from study.sections.cautions import cautions
 from study.sections.decision import cells_html, decision_html
 from study.sections.failures import failures_html
@@ -156,6 +157,7 @@ def _group(group: Group, study: Source) -> Html:
             f"{'selection half' if study.reported_on == 'report half' else 'same images'}.",
             class_="note",
         ),
+        carryover_html(group, study),
         tradeoff_html(group, study) if plotted else tag("p", "There is nothing to plot yet.", class_="note"),
         sparsity_html(group, study),
         methods_html(group, study),

@@ -89,7 +89,7 @@ def tradeoff_info(
         bases: models before unlearning.
         recommended: the trial to ring.
     """
-    by_line = {(record.trial, record.fidelity): record for record in records}
+    by_line: dict[tuple[str, str], Record] = {(record.trial, record.fidelity): record for record in records}
     methods: dict[str, list[Point]] = {}
     unmeasured = 0
     for method, group in candidates(table).groupby("method", sort=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from study.asked import asked_trials
 from study.recommend import FORGOTTEN, candidates
 from study.sections.source import Group, Source
+from study.stages import one_per_trial
 
 #: A model that keeps less than this share of the base's retain accuracy has collapsed.
 COLLAPSED = 0.5
@@ -42,15 +43,13 @@ def _protocol(source: Source) -> list[str]:
             "A random share was forgotten, of which Retrain still knows most: UA 100% is not its aim. The search took "
             "a higher UA for a better one all the same; `objectives: [gap]` searches for what is near Retrain."
         )
-    table = source.searched
-    if len(table) and (table["fidelity"] == "search").any():
-        short = set(table["trial"]) - set(table[table["fidelity"] == "full"]["trial"])
-        if short:
-            found.append(
-                f"{len(short)} trials were measured on subsets only (fidelity 'search'). They are counted, "
-                "but enter no front and no recommendation."
-            )
-    unreported = candidates(table)
+    short = (one_per_trial(source.searched)["fidelity"] == "search").sum()
+    if short:
+        found.append(
+            f"{short} trials were measured on subsets only (fidelity 'search'). They are counted, "
+            "but enter no front and no recommendation."
+        )
+    unreported = candidates(source.searched)
     unreported = unreported[unreported["report_ta"].isna() | unreported["report_mia"].isna()]
     if len(unreported):
         found.append(f"{len(unreported)} trials have no values on the report half: their selection values are shown.")

@@ -125,7 +125,7 @@ def cells_html(group: Group, source: Source) -> Html:
 
 
 def _cell_row(index: int, cell: Cell, group: Group, source: Source) -> Html:
-    trials = tag("td", f"{len(cell.table)}")
+    trials = tag("td", f"{cell.table['trial'].nunique()}")
     choice = cell.recommendation
     if choice.trial is None:
         return row(cell.label, trials, tag("td", f"none: {choice.reason}", colspan=6, class_="prose"))

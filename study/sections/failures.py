@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from neglora.record import Record
-from study.aggregate import latest
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Source
 from study.sections.values import configuration
@@ -14,7 +13,12 @@ LISTED = 50
 
 def failures(source: Source) -> list[Record]:
     """Every record that is not ok, Retrain's too, in the order of the ledger."""
-    return [record for record in latest(source.records) if record.status != "ok"]
+    return [record for record in source.lines if record.status != "ok"]
+
+
+def _status(record: Record) -> str:
+    """How it ended, and on what where that was no trial of the search."""
+    return f"{record.status} on unseen pairs" if record.fidelity == "confirm" else record.status
 
 
 def failures_html(source: Source) -> Html:
@@ -24,7 +28,7 @@ def failures_html(source: Source) -> Html:
     rows = [
         row(
             record.trial,
-            record.status,
+            _status(record),
             tag("td", record.reason or "no reason was recorded", class_="prose"),
             tag("td", configuration(record.params), class_="prose"),
         )

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from neglora.objectives import METRICS
 from study.plots.progress import progress_figure, progress_info
 from study.plots.sparsity import missing_in_words, sparsity_figure, sparsity_info
-from study.plots.tradeoff import AGAINST, tradeoff_figure, tradeoff_info
+from study.plots.tradeoff import AGAINST, ON_SUBSETS, tradeoff_figure, tradeoff_info
 from study.sections.html import Html, data, tag
 from study.sections.source import Group, Source
 
@@ -29,8 +29,11 @@ def tradeoff_html(group: Group, source: Source) -> Html:
         title = f"UA and {METRICS[metric].label}"
         trials = sum(map(len, info.methods.values()))
         left_out = f" {info.unmeasured} trials without a value are left out." if info.unmeasured else ""
+        hidden = sum(map(len, info.unconfirmed.values()))
+        if hidden:
+            left_out += f" {hidden} more were measured on subsets only: hidden until '{ON_SUBSETS}' is chosen."
         figures.append(
-            _figure(
+            figure_html(
                 f"tradeoff-ua-{metric}-{group.slug}",
                 title,
                 f"{title} of {trials} trials. Lines are each method's front; better is up and to the right.{left_out}",
@@ -62,7 +65,7 @@ def sparsity_html(group: Group, source: Source) -> Html | None:
         + "Retrain is the dense one; the base's RA and TA show what pruning alone costs. Scales begin where the values "
         "do, not at 0." + "".join(f" Not shown: {text}." for text in missing_in_words(info.missing))
     )
-    figure = _figure(f"sparsity-{group.slug}", "Metrics against sparsity", caption, sparsity_figure(info))
+    figure = figure_html(f"sparsity-{group.slug}", "Metrics against sparsity", caption, sparsity_figure(info))
     return tag("div", figure, class_="figures")
 
 
@@ -73,11 +76,15 @@ def progress_html(group: Group, source: Source) -> Html:
     caption = (
         f"Volume of {', '.join(objectives)} that a cell's front dominates, after so many trials: still rising at the "
         "end means that more trials would pay."
+        + (" Trials count as the search saw them, on subsets." if source.staged else "")
     )
-    return tag("div", _figure(f"progress-{group.slug}", "What the search gained", caption, figure), class_="figures")
+    return tag(
+        "div", figure_html(f"progress-{group.slug}", "What the search gained", caption, figure), class_="figures"
+    )
 
 
-def _figure(identifier: str, title: str, caption: str, figure: go.Figure) -> Html:
+def figure_html(identifier: str, title: str, caption: str, figure: go.Figure) -> Html:
+    """A figure with its title, its caption and its data; `identifier` has to be the page's only one."""
     spec = json.loads(figure.to_json(validate=False))
     return tag(
         "figure",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from neglora.record import STATUSES, Record, forget_title
-from study.aggregate import latest
+from neglora.record import Record, forget_title
 from study.sections.html import Html, join, tag
 from study.sections.source import Source
+from study.sections.staging import measured_in_words, staging, staging_html
 from study.sections.values import seconds
+from study.stages import by_status
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Overview:
     """Facts about a whole study.
 
     Attributes:
-        trials: searched trials by status.
-        unlearn_seconds, evaluate_seconds: sums over all replicates of searched trials.
+        trials: searched trials by status; one of several lines counts once.
+        unlearn_seconds, evaluate_seconds: sums over all replicates of all lines of searched trials.
+        attack_seconds: what of the latter the attack took; None where no trial says so.
         retrain_seconds, base_seconds: sums over the references; None where there are none, and for bases that were all
             read from a file of weights.
         span_seconds: from the first record to the last; None where times are not recorded.
@@ -30,6 +32,7 @@ class Overview:
     trials: dict[str, int]
     unlearn_seconds: float
     evaluate_seconds: float
+    attack_seconds: float | None
     retrain_seconds: float | None
     base_seconds: float | None
     span_seconds: float | None
@@ -37,16 +40,17 @@ class Overview:
 
 
 def overview(source: Source) -> Overview:
-    records = latest(source.records)
+    records = source.lines
     searched = [record for record in records if record.cell["method"] != "retrain"]
     references = [record for record in records if record.cell["method"] == "retrain"]
     bases = [base for record in references for item in record.replicates for base in item.get("bases") or []]
     durations = [(base.get("cost") or {}).get("train_seconds") for base in bases]
     trained = [float(duration) for duration in durations if duration is not None]
     return Overview(
-        trials={status: sum(record.status == status for record in searched) for status in STATUSES},
+        trials=by_status(source.searched),
         unlearn_seconds=_total(searched, "unlearn_seconds"),
         evaluate_seconds=_total(searched, "evaluate_seconds"),
+        attack_seconds=_total(searched, "attack_seconds") if source.times_the_attack else None,
         retrain_seconds=_total(references, "unlearn_seconds") if references else None,
         base_seconds=sum(trained) if trained else None,
         span_seconds=_span(records),
@@ -79,6 +83,22 @@ def _span(records: Iterable[Record]) -> float | None:
     return max(times) - min(times) if len(times) > 1 else None
 
 
+def _evaluating(facts: Overview) -> list[tuple[str, Html]]:
+    if facts.attack_seconds is None:
+        return [("Time spent evaluating", seconds(facts.evaluate_seconds))]
+    return [
+        ("Time spent evaluating, the attack apart", seconds(facts.evaluate_seconds - facts.attack_seconds)),
+        ("Time spent on the attack", seconds(facts.attack_seconds)),
+    ]
+
+
+def _unseen(space: Mapping[str, Any]) -> list[tuple[str, str]]:
+    confirm = space.get("confirm") or {}
+    forgets = "; ".join(map(forget_title, confirm.get("forget", [])))
+    seeds = ", ".join(map(str, confirm.get("seeds", [])))
+    return [("Tried again on", f"{forgets} with seeds {seeds}")] if confirm else []
+
+
 def overview_html(source: Source) -> Html:
     facts = overview(source)
     space = source.space
@@ -93,6 +113,7 @@ def overview_html(source: Source) -> Html:
         ("Methods", ", ".join(map(str, space.get("methods", {}))) + ", and Retrain as the reference"),
         *((f"Axis {name}", ", ".join(map(str, levels))) for name, levels in (space.get("axes") or {}).items()),
         ("Trials", f"{total} ({counts})" if total else "none yet"),
+        *([("Measured", measured_in_words(staging(source)))] if source.staged else []),
         (
             "Search",
             f"{search.get('sampler', 'unknown')}, {search.get('trials', 'unknown')} trials per cell, "
@@ -100,10 +121,12 @@ def overview_html(source: Source) -> Html:
         ),
         ("Forgotten", "; ".join(map(forget_title, replicates.get("forget", [])))),
         ("Seeds", ", ".join(map(str, replicates.get("seeds", [])))),
+        *_unseen(space),
         ("Time spent unlearning", seconds(facts.unlearn_seconds)),
-        ("Time spent evaluating", seconds(facts.evaluate_seconds)),
+        *_evaluating(facts),
         ("Time spent on references", join("Retrain ", retrain, ", bases ", bases)),
         ("From first to last record", seconds(facts.span_seconds, "the records do not say when they were made")),
         ("Hardware", "; ".join(facts.hardware) or "not recorded"),
     ]
-    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="facts")
+    listed = tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="facts")
+    return join(listed, staging_html(source))

@@ -78,9 +78,24 @@ class Source:
         return self.table[self.table["method"] != "retrain"]
 
     @cached_property
+    def lines(self) -> list[Record]:
+        """One record for each trial and fidelity."""
+        return latest(self.records)
+
+    @cached_property
     def by_trial(self) -> dict[str, Record]:
         """The records in full fidelity, by trial."""
-        return {record.trial: record for record in latest(self.records) if record.fidelity == "full"}
+        return {record.trial: record for record in self.lines if record.fidelity == "full"}
+
+    @property
+    def staged(self) -> bool:
+        """Whether any trial was measured on subsets."""
+        return bool((self.searched["fidelity"] == "search").any())
+
+    @property
+    def times_the_attack(self) -> bool:
+        """Whether trials say what their attack took: those of earlier versions do not, and fitted it exactly always."""
+        return bool(self.searched["attack_seconds"].notna().any())
 
     @cached_property
     def groups(self) -> list[Group]:
