@@ -6,15 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic_core import PydanticCustomError
-
-from neglora.data import ForgetError, ForgetSet, find_dataset, parse_forget
+from neglora.data import find_dataset
 from neglora.models import ModelError, TargetError, find_model, match_targets
 from neglora.objectives import METRICS
 from neglora.recipe import Recipe
 from neglora.recipes import RECIPES, load_recipe
 from study.space.draft import Draft
-from study.space.fields import read_forget
+from study.space.forgetting import check_forget_sets, check_unseen
 from study.space.materials import check_architecture, check_data, check_weights
 from study.space.methods import CONFIGURATIONS, parameters_of
 from study.space.numbers import as_number, is_number
@@ -26,7 +24,8 @@ from study.space.settings import dimension_of
 def check(draft: Draft, findings: Findings) -> None:
     """Note every contradiction; what is malformed has been noted before and is passed over."""
     check_data(draft, findings)
-    _forget_classes(draft, findings)
+    check_forget_sets(draft, findings)
+    check_unseen(draft, findings)
     _unmeasured(draft, findings)
     _bounds(draft, findings)
     _training(draft, findings)
@@ -51,25 +50,6 @@ def check(draft: Draft, findings: Findings) -> None:
             _budget(draft, method, settings, findings)
     for (place, message), models in mismatches.items():
         findings.add(place, f"on {' and '.join(models)}: {message}")
-
-
-def _forget_classes(draft: Draft, findings: Findings) -> None:
-    for dataset in draft.datasets:
-        info = draft.infos[dataset]
-        first: dict[ForgetSet, Any] = {}
-        for place, given in enumerate(draft.listed("forget", "replicates")):
-            where = ("replicates", "forget", place)
-            try:
-                forget = read_forget(given)
-                other = first.setdefault(parse_forget(info, forget), forget)
-            except PydanticCustomError:
-                # It is no forget set of any dataset, which has been noted.
-                continue
-            except ForgetError as error:
-                findings.add(where, str(error))
-                continue
-            if other != forget:
-                findings.add(where, f"{shown(forget)} and {shown(other)} are one forget set of {dataset}")
 
 
 def _unmeasured(draft: Draft, findings: Findings) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 from study.space.problems import Place, dotted
 
-#: What may change between runs of one study: how much of it runs, on what, and where its data lies. What the data is
-#: its fingerprint says, which artifacts are kept under.
+#: What may change between runs of one study: how much of it runs, on what, where its data lies, and what the search
+#: never sees. What the data is its fingerprint says, which artifacts are kept under.
 MAY_CHANGE: tuple[Place, ...] = (
     ("search", "trials"),
     ("resources",),
+    ("confirm",),
     ("data", "root"),
     ("data", "workers"),
     ("data", "download"),

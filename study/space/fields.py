@@ -26,6 +26,8 @@ from neglora.setting import PRETRAINED
 from study.space.numbers import canonical, value_problem, value_schema
 from study.space.problems import shown, unknown_name
 
+#: What `resources.gpus` may be beside a number.
+AUTO = "auto"
 #: Folders of the storage that are no studies.
 RESERVED = ("artifacts",)
 
@@ -63,6 +65,29 @@ class Bounded:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return value_schema(self.parameter)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Whole GPUs, a share of one, or `auto`: as many trials on one as the first ones leave room for."""
+
+    _number = Bounded("float", low=0)
+
+    def read(self, given: Any) -> float | str:
+        if given == AUTO:
+            return AUTO
+        if value_problem(self._number.parameter, given):
+            raise refusal(f"expected a number >= 0 or {AUTO}, got {shown(given)}")
+        share = self._number.read(given)
+        if share > 1 and share != int(share):
+            raise refusal(f"expected a whole number, or a share of one GPU below 1, got {share:g}")
+        return share
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [value_schema(self._number.parameter), {"const": AUTO}]}
 
 
 @dataclass(frozen=True)
@@ -237,12 +262,6 @@ def _randaugment(text: str) -> str:
     return text
 
 
-def _gpus(share: float) -> float:
-    if share > 1 and share != int(share):
-        raise refusal(f"expected a whole number, or a share of one GPU below 1, got {share:g}")
-    return share
-
-
 def one_or_several(given: Any) -> Any:
     """A list, for which one text may stand."""
     return [given] if isinstance(given, str) else given
@@ -258,7 +277,7 @@ Whole = Annotated[int, Bounded("int", low=0)]
 Counted = Annotated[int, Bounded("int", low=1)]
 Positive = Annotated[float, Bounded("float", low=0, low_open=True)]
 NotNegative = Annotated[float, Bounded("float", low=0)]
-Gpus = Annotated[NotNegative, AfterValidator(_gpus)]
+Gpus = Annotated[float | Literal["auto"], Devices()]
 Share = Annotated[float, Bounded("float", low=0, high=1, high_open=True)]
 Probability = Annotated[float, Bounded("float", low=0, high=1)]
 Number = Annotated[float, Bounded("float")]

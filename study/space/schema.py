@@ -128,7 +128,7 @@ class Resources(Section):
     cpus: Positive = 1
     """CPU cores"""
     gpus: Gpus = 0
-    """GPUs; fractions share one"""
+    """GPUs; fractions share one; auto measures the first trials and lets as many share one as have room"""
 
 
 class Training(Section):

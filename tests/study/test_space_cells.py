@@ -266,6 +266,8 @@ def test_differences() -> None:
     )
 
 
-def test_only_trials_and_resources_may_change() -> None:
-    assert differences(space_of().resolved(), space_of(search={"trials": 9}, resources={"cpus": 2}).resolved()) == []
+def test_only_what_no_trial_depends_on_may_change() -> None:
+    more = space_of(search={"trials": 9}, resources={"cpus": 2}, confirm={"forget": [5]})
+    assert differences(space_of().resolved(), more.resolved()) == []
+    assert differences(more.resolved(), space_of(confirm={"forget": [5, 6], "seeds": [1]}).resolved()) == []
     assert differences(space_of().resolved(), space_of(study="other").resolved()) == ["study: was small, now other"]
