@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from neglora.data import Batches
-from neglora.evaluation import in_mode, infer, measure
+from neglora.evaluation import infer, measure
 from neglora.methods import METHODS
 from neglora.models import family_of
+from neglora.modes import in_mode
 from neglora.record import Measured
 from neglora.seeds import derive_seed
 

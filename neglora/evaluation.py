@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +20,7 @@ from neglora.metrics import (
     mia_efficacy,
     runner_up_share,
 )
+from neglora.modes import in_mode
 from neglora.objectives import gap_to_reference, tug_of_war
 from neglora.record import Measured
 
@@ -60,19 +59,6 @@ class DatasetOutputs:
     @property
     def finite(self) -> bool:
         return all(bool(part.logits.isfinite().all()) for part in (self.train, self.test))
-
-
-@contextmanager
-def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Put a model into one mode, and every module back into its own afterwards: they may differ from each other."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        # Through `train`, parents first: timm's attention forgets the biases that it cached when its mode is set.
-        for module, mode in modes:
-            module.train(mode)
 
 
 @torch.no_grad()

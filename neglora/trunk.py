@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neglora.data import Batches, Splits
 from neglora.evaluation import DatasetOutputs, Outputs, infer
 from neglora.methods import METHODS
-from neglora.prefix import ActivationBatches, Cut, entered, find_cut
+from neglora.prefix import ActivationBatches, Cut, Through, entered, find_cut
 from neglora.seeds import derive_seed
 from neglora.session import GIB, Kept, Session
 from neglora.setting import Setting
@@ -108,7 +108,7 @@ class Trunk:
         """D_f's activations and labels in the dataset's order; None where they would not fit."""
         if self.cut is None:
             return None
-        first = next(iter(self.cache.through(self.base.model, self.cut, self.dataset.train(index[:1], batch_size=1))))
+        first = next(iter(Through(self.base.model, self.cut, self.dataset.train(index[:1], batch_size=1))))
         if first[0].nbytes * len(index) > self.setting.prefix_gib * GIB:
             return None
         parts = list(self._batches("train", index))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,25 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A part of a model's forward pass, which is run as a sequence of them.
+
+    Attributes:
+        modules: names of the modules that it calls, each with all below it, and of the model's own parameters that it
+            reads.
+        run: what it makes of what the step before it made. It looks layers up when it is called: they may have been
+            replaced since.
+    """
+
+    modules: tuple[str, ...]
+    run: Callable[[Tensor], Tensor]
+
+
+def _no_steps(model: nn.Module) -> tuple[Step, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
 class Family:
     """Models that share layer names.
 
@@ -37,6 +56,8 @@ class Family:
         partial: targets that Partial NegGrad trains (every parameter of these layers).
         default_targets: what `neglora` adapts where the user does not say.
         presets: by name, of `neglora.models.targets.PRESETS`; a family may lack some.
+        steps: a model's forward pass in parts: run in order they give its logits bit for bit, and every parameter and
+            buffer belongs to exactly one. Empty for a model of which that is not known.
     """
 
     name: str
@@ -46,6 +67,7 @@ class Family:
     partial: str
     default_targets: str
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    steps: Callable[[nn.Module], Sequence[Step]] = _no_steps
 
 
 #: What a study may choose about the way models are built, and between what; the first is the default. A model takes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import timm
 from timm.models.resnet import Bottleneck, ResNet
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-from neglora.models.model import Family, ModelEntry, ModelError, Preset
+from neglora.models.model import Family, ModelEntry, ModelError, Preset, Step
 
 #: Images up to this width (and height), in pixels, get the small stem unless the option says otherwise.
 SMALL_STEM_UP_TO = 64
@@ -74,6 +77,33 @@ def _last_block(model: nn.Module) -> str:
     return f"{prefix}{blocks[-1]}."
 
 
+def steps(model: nn.Module) -> tuple[Step, ...]:
+    """The stem, every block, pooling, and the classifier with the dropout before it."""
+    if type(model) is not ResNet or model.grad_checkpointing:
+        return ()
+    stages = [(name, stage) for name, stage in model.named_children() if name.startswith("layer")]
+    return (
+        Step(("conv1", "bn1", "act1", "maxpool"), partial(_stem, model)),
+        *(Step((f"{stage}.{name}",), block) for stage, blocks in stages for name, block in blocks.named_children()),
+        Step(("global_pool",), partial(_pool, model)),
+        Step(("fc",), partial(_classify, model)),
+    )
+
+
+def _stem(model: ResNet, images: Tensor) -> Tensor:
+    return model.maxpool(model.act1(model.bn1(model.conv1(images))))
+
+
+def _pool(model: ResNet, maps: Tensor) -> Tensor:
+    return model.global_pool(maps)
+
+
+def _classify(model: ResNet, features: Tensor) -> Tensor:
+    if model.drop_rate:
+        features = functional.dropout(features, p=float(model.drop_rate), training=model.training)
+    return model.fc(features)
+
+
 FAMILY = Family(
     name="ResNet",
     layers={"head": r"fc"},
@@ -91,6 +121,7 @@ FAMILY = Family(
             layers=r"layer\d+\.\d+\.conv\d+",
         ),
     },
+    steps=steps,
 )
 
 NANO = ModelEntry(about="ResNet with one bottleneck a stage for 32x32 images, ResNet50's layer names", build=build_nano)

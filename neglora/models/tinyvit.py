@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import timm
-from timm.models.tiny_vit import Attention, TinyVit
-from torch import nn
+from collections.abc import Iterator
+from functools import partial
 
-from neglora.models.model import Family, ModelEntry, Preset
+import timm
+from timm.layers import NormMlpClassifierHead
+from timm.models.tiny_vit import Attention, ConvLayer, TinyVit, TinyVitBlock, TinyVitStage
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neglora.models.model import Family, ModelEntry, Preset, Step
 
 #: Windows of the stock model; the first stage is convolutional and has none.
 STOCK_WINDOWS = (7, 7, 14, 7)
@@ -91,6 +96,76 @@ def _last_block(model: nn.Module) -> str:
     return f"{prefix}{blocks[-1]}."
 
 
+def steps(model: nn.Module) -> tuple[Step, ...]:
+    """Patches, every stage's parts, what becomes the image's features, and the classifier."""
+    if type(model) is not TinyVit or model.grad_checkpointing or type(model.head) is not NormMlpClassifierHead:
+        return ()
+    return (
+        Step(("patch_embed",), partial(_embed, model)),
+        *(
+            step
+            for name, stage in model.get_submodule("stages").named_children()
+            for step in _stage_steps(f"stages.{name}", stage)
+        ),
+        Step(("head.global_pool", "head.norm", "head.flatten", "head.pre_logits"), partial(_pool, model.head)),
+        Step(("head.drop", "head.fc"), partial(_classify, model.head)),
+    )
+
+
+def _stage_steps(name: str, stage: ConvLayer | TinyVitStage) -> Iterator[Step]:
+    """Downsampling, and both halves of every block; maps are `[b, c, h, w]` between stages, `[b, h, w, c]` within."""
+    blocks = [(f"{name}.blocks.{number}", block) for number, block in stage.blocks.named_children()]
+    if isinstance(stage, ConvLayer):
+        yield from (Step((own,), block) for own, block in blocks)
+        return
+    yield Step((f"{name}.downsample",), partial(_downsample, stage))
+    for own, block in blocks:
+        yield Step((f"{own}.attn", f"{own}.drop_path1", f"{own}.local_conv"), partial(_attend, block))
+        yield Step((f"{own}.mlp", f"{own}.drop_path2"), partial(_feed_forward, block))
+    yield Step((), _channels_first)
+
+
+def _embed(model: TinyVit, images: Tensor) -> Tensor:
+    return model.patch_embed(images)
+
+
+def _pool(head: NormMlpClassifierHead, maps: Tensor) -> Tensor:
+    return head.pre_logits(head.flatten(head.norm(head.global_pool(maps))))
+
+
+def _classify(head: NormMlpClassifierHead, features: Tensor) -> Tensor:
+    return head.fc(head.drop(features))
+
+
+def _downsample(stage: TinyVitStage, maps: Tensor) -> Tensor:
+    return stage.downsample(maps).permute(0, 2, 3, 1)
+
+
+def _channels_first(maps: Tensor) -> Tensor:
+    return maps.permute(0, 3, 1, 2)
+
+
+def _attend(block: TinyVitBlock, maps: Tensor) -> Tensor:
+    """A block's first half, attention within windows and the local convolution: `[b, h, w, c]` to `[b, c, h, w]`."""
+    batch, height, width, channels = maps.shape
+    size = block.window_size
+    below, right = -height % size, -width % size
+    padded = functional.pad(maps, (0, 0, 0, right, 0, below)) if below or right else maps
+    rows, columns = (height + below) // size, (width + right) // size
+    windows = padded.reshape(batch, rows, size, columns, size, channels).transpose(2, 3)
+    attended = block.attn(windows.reshape(batch * rows * columns, size * size, channels))
+    attended = attended.view(batch, rows, columns, size, size, channels).transpose(2, 3)
+    attended = attended.reshape(padded.shape)[:, :height, :width].contiguous()
+    return block.local_conv((maps + block.drop_path1(attended)).permute(0, 3, 1, 2))
+
+
+def _feed_forward(block: TinyVitBlock, maps: Tensor) -> Tensor:
+    """A block's second half, the feed-forward network at every place: `[b, c, h, w]` to `[b, h, w, c]`."""
+    batch, channels, height, width = maps.shape
+    places = maps.reshape(batch, channels, height * width).transpose(1, 2)
+    return (places + block.drop_path2(block.mlp(places))).view(batch, height, width, channels)
+
+
 FAMILY = Family(
     name="TinyViT",
     layers={
@@ -112,6 +187,7 @@ FAMILY = Family(
             targets="last.block.attn_out+head",
         ),
     },
+    steps=steps,
 )
 
 NANO = ModelEntry(

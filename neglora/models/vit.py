@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import timm
-from torch import nn
+from functools import partial
 
-from neglora.models.model import Family, ModelEntry, ModelError, Preset
+import timm
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from neglora.models.model import Family, ModelEntry, ModelError, Preset, Step
 
 PATCHES = (16, 8, 4, 2)
 #: Fewer patches a side leave attention little to attend to.
@@ -53,6 +56,57 @@ def _last_block(model: nn.Module) -> str:
     return f"blocks.{blocks[-1]}."
 
 
+def steps(model: nn.Module) -> tuple[Step, ...]:
+    """Patches with their positions, both halves of every block, what becomes the image's features, the classifier."""
+    if type(model) is not VisionTransformer or model.grad_checkpointing:
+        return ()
+    embedding = ("patch_embed", "cls_token", "reg_token", "pos_embed", "pos_drop", "patch_drop", "norm_pre")
+    return (
+        Step(embedding, partial(_embed, model)),
+        *(
+            step
+            for name, block in model.get_submodule("blocks").named_children()
+            for step in _halves(f"blocks.{name}", block)
+        ),
+        Step(("norm", "attn_pool", "fc_norm"), partial(_pool, model)),
+        Step(("head_drop", "head"), partial(_classify, model)),
+    )
+
+
+def _embed(model: VisionTransformer, images: Tensor) -> Tensor:
+    return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+
+def _pool(model: VisionTransformer, tokens: Tensor) -> Tensor:
+    return model.fc_norm(model.pool(model.norm(tokens)))
+
+
+def _classify(model: VisionTransformer, features: Tensor) -> Tensor:
+    return model.head(model.head_drop(features))
+
+
+def _halves(name: str, block: nn.Module) -> list[Step]:
+    """Attention and feed-forward network of a block; one step for a block of another make."""
+    if type(block) is not Block:
+        return [Step((name,), block)]
+
+    def modules(*parts: str) -> tuple[str, ...]:
+        return tuple(f"{name}.{part}" for part in parts)
+
+    return [
+        Step(modules("norm1", "attn", "ls1", "drop_path1"), partial(_attend, block)),
+        Step(modules("norm2", "mlp", "ls2", "drop_path2"), partial(_feed_forward, block)),
+    ]
+
+
+def _attend(block: Block, tokens: Tensor) -> Tensor:
+    return tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens))))
+
+
+def _feed_forward(block: Block, tokens: Tensor) -> Tensor:
+    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+
+
 FAMILY = Family(
     name="ViT",
     layers={
@@ -74,6 +128,7 @@ FAMILY = Family(
             targets="last.block.attn_out+head",
         ),
     },
+    steps=steps,
 )
 
 VIT_SMALL = ModelEntry(
