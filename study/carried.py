@@ -145,17 +145,19 @@ def as_plain(one: Carried) -> dict[str, Any]:
 def in_words(one: Carried) -> str:
     """One sentence: whether it holds up, and by which numbers."""
     known, new = mean(one.searched, "gap"), mean(one.unseen, "gap")
-    count = len(one.confirmation.replicates)
-    unseen = "1 pair" if count == 1 else f"{count} pairs"
+    unseen = _pairs(len(one.confirmation.replicates))
     if one.diverged:
         return f"It does not hold up: it diverged on {one.diverged} of {unseen} that the search never saw."
     if one.confirmation.status != "ok":
-        return f"Whether it holds up is not known: the trial on unseen pairs {one.confirmation.status} " + (
-            f"({one.confirmation.reason})." if one.confirmation.reason else "without a reason."
-        )
+        why = one.confirmation.reason or "no reason was recorded"
+        return f"Whether it holds up is not known: the trial on unseen pairs {one.confirmation.status} ({why})."
     if known is None or new is None:
         return "Whether it holds up is not known: its distance to Retrain was not measured on every pair."
     return (
-        f"It {'holds up' if one.holds_up else 'does not hold up'}: on {unseen} that the search never saw its mean "
-        f"distance to Retrain is {new:.2%}, on the search's own {len(one.searched)} it is {known:.2%}."
+        f"It {'holds up' if one.holds_up else 'does not hold up'}: its mean distance to Retrain is {new:.2%} on "
+        f"{unseen} that the search never saw, and {known:.2%} on {_pairs(len(one.searched))} of the search."
     )
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"

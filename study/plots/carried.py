@@ -11,9 +11,9 @@ from study.carried import Carried, Pair, mean
 from study.plots.panels import NAMES, PANELS, axes_of, panels, span
 from study.plots.style import RETRAIN_MARK, Mark, layout, method_mark, plain
 
-SIDES = ("the search's", "unseen")
+SIDES = ("seen", "unseen")
 #: Of the room between two sides, what the marks of one side take.
-_ROOM = 0.6
+_ROOM = 0.84
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,8 @@ def carried_figure(info: Sequence[Compared]) -> go.Figure:
         [value for one in info for side in one.sides for pair in side if (value := pair.values.get(metric)) is not None]
         for metric in PANELS
     ]
-    sides = {"tickvals": [0, 1], "ticktext": list(SIDES), "range": [-0.5, 1.5]}
-    figure.update_layout(
-        height=560, legend={"y": -0.14}, **panels(sides, "pairs of forget set and seed", map(span, values))
-    )
+    sides = {"tickvals": [0, 1], "ticktext": list(SIDES), "range": [-0.5, 1.5], "tickangle": 0}
+    figure.update_layout(height=560, legend={"y": -0.1}, **panels(sides, "", map(span, values)))
     methods = [one.method for one in info if one.method is not None]
     for index, metric in enumerate(PANELS):
         for number, one in enumerate(info):
@@ -78,14 +76,14 @@ def _dots(one: Compared, metric: str, mark: Mark, middle: float, room: float) ->
         for number, pair in enumerate(side):
             value = pair.values.get(metric)
             if value is not None:
-                x.append(at + middle + 0.8 * room * ((number + 0.5) / len(side) - 0.5))
+                x.append(at + middle + 0.7 * room * ((number + 0.5) / len(side) - 0.5))
                 y.append(100 * value)
                 texts.append(f"<b>{plain(one.name)}</b><br>{plain(pair.title)}<br>{NAMES[metric]} {100 * value:.2f}%")
     return go.Scatter(
         x=x,
         y=y,
         mode="markers",
-        marker={"color": mark.color, "symbol": mark.symbol, "size": 8, "opacity": 0.75},
+        marker={"color": mark.color, "symbol": mark.symbol, "size": 7, "opacity": 0.8},
         name=plain(one.name),
         legendgroup=plain(one.name),
         hoverinfo="text",

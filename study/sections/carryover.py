@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neglora.objectives import METRICS
+from neglora.objectives import GAP_METRICS, METRICS
 from study.carried import COMPARED, RULE, Carried, Pair, carried, ends, in_words, mean, retrain_pairs
-from study.plots.carried import SIDES, carried_figure, carried_info
+from study.plots.carried import carried_figure, carried_info
 from study.plots.panels import NAMES
 from study.sections.figures import figure_html
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Group, Source
 from study.sections.values import bullets, missing, percent
+
+_WHY = "not measured on every pair"
 
 
 def carryover_html(group: Group, source: Source) -> Html | None:
@@ -22,10 +24,10 @@ def carryover_html(group: Group, source: Source) -> Html | None:
         return None
     oracle = retrain_pairs(source.lines, group.dataset, group.model)
     caption = (
-        f"A dot for each pair of forget set and seed, on the {source.reported_on}, left those of the search and right "
-        "those that it never saw; lines join the means. Scales begin where the values do, not at 0."
+        f"A dot for each pair of forget set and seed, on the {source.reported_on}: left those that the search saw, "
+        "right those that it never saw. Lines join the means. Scales begin where the values do, not at 0."
     )
-    title = "On the search's pairs and on unseen ones"
+    title = "On pairs that the search saw, and on unseen ones"
     figure = figure_html(f"carried-{group.slug}", title, caption, carried_figure(carried_info(found, oracle)))
     return join(
         tag("h4", "How well it carries over"),
@@ -33,8 +35,8 @@ def carryover_html(group: Group, source: Source) -> Html | None:
         tag("p", RULE + _noise(found), class_="note"),
         tag("div", figure, class_="figures") if any(one.unseen for one in found) else None,
         table(
-            head_row("", *(f"{side[0].upper()}{side[1:]} pairs" for side in SIDES), "Difference"),
-            [line for one in found for line in _lines(one, oracle)],
+            head_row("", "Pairs of the search", "Unseen pairs", "Difference"),
+            [*(line for one in found for line in _lines(one)), *_reference(oracle)],
             caption=f"On pairs that the search never saw: {group.title}",
             class_="numbers carried",
         ),
@@ -49,41 +51,49 @@ def _noise(found: Sequence[Carried]) -> str:
     return words if without else ""
 
 
-def _lines(one: Carried, oracle: tuple[tuple[Pair, ...], tuple[Pair, ...]]) -> list[Html]:
-    counts = f"{len(one.searched)} of the search, {len(one.confirmation.replicates)} unseen"
-    head = tag("th", one.name, tag("span", f"pairs: {counts}", class_="interval"), colspan=4, scope="rowgroup")
-    return [tag("tr", head, class_="part"), *(_line(one, name, oracle) for name in COMPARED)]
-
-
-def _line(one: Carried, name: str, oracle: tuple[tuple[Pair, ...], tuple[Pair, ...]]) -> Html:
-    label = NAMES.get(name, METRICS[name].label)
-    sides = [
-        tag("td", _side(side, name, reference, lost))
-        for side, reference, lost in zip((one.searched, one.unseen), oracle, (0, _lost(one)), strict=True)
+def _lines(one: Carried) -> list[Html]:
+    asked = len(one.confirmation.replicates)
+    return [
+        _head(one.name, len(one.searched), asked),
+        *(_line(one.searched, one.unseen, name, asked) for name in COMPARED),
     ]
-    known, new = mean(one.searched, name), mean(one.unseen, name)
-    if known is None or new is None or _lost(one):
-        return row(label, sides, tag("td", missing("not measured on every pair")))
-    return row(label, sides, tag("td", f"{100 * (new - known):+.2f}"))
 
 
-def _lost(one: Carried) -> int:
-    """Unseen pairs without values."""
-    return len(one.confirmation.replicates) - len(one.unseen)
+def _reference(oracle: tuple[tuple[Pair, ...], tuple[Pair, ...]]) -> list[Html]:
+    """Retrain on the same pairs, where it was measured on unseen ones."""
+    seen, unseen = oracle
+    if not unseen:
+        return []
+    return [_head("Retrain", len(seen), len(unseen)), *(_line(seen, unseen, name, len(unseen)) for name in GAP_METRICS)]
 
 
-def _side(side: Sequence[Pair], name: str, oracle: Sequence[Pair], lost: int) -> Html:
-    """The mean, the range, and Retrain's mean on the same kind of pairs."""
-    notes = []
+def _head(name: str, searched: int, unseen: int) -> Html:
+    counts = tag("span", f"{searched} of the search, {unseen} unseen", class_="interval")
+    return tag("tr", tag("th", name, counts, colspan=4, scope="rowgroup"), class_="part")
+
+
+def _line(searched: Sequence[Pair], unseen: Sequence[Pair], name: str, asked: int) -> Html:
+    """One metric; of `asked` unseen pairs some may have no values."""
+    lost = asked - len(unseen)
+    known, new = mean(searched, name), None if lost else mean(unseen, name)
+    difference = (
+        missing(_WHY) if known is None or new is None else join(f"{100 * (new - known):+.2f}".replace("-", "−"))
+    )
+    return row(
+        NAMES.get(name, METRICS[name].label),
+        tag("td", percent(known, _WHY), _range(searched, name)),
+        tag("td", percent(new, _WHY), _range(unseen, name, of=bool(lost))),
+        tag("td", difference),
+    )
+
+
+def _range(side: Sequence[Pair], name: str, of: bool = False) -> Html | None:
+    """From the least to the greatest value, where there are several; with `of`, on how many pairs."""
     found = ends(side, name)
-    if found is not None and (len(side) > 1 or lost):
-        of = f" on {len(side)}" if lost else ""
-        notes.append(tag("span", f"{100 * found[0]:.2f}–{100 * found[1]:.2f}{of}", class_="interval"))
-    reference = None if name == "gap" else mean(oracle, name)
-    if reference is not None:
-        notes.append(tag("span", f"Retrain {100 * reference:.2f}", class_="interval"))
-    value = None if lost else mean(side, name)
-    return join(percent(value, "not measured on every pair"), notes)
+    if found is None or (len(side) < 2 and not of):
+        return None
+    text = f"{100 * found[0]:.2f}–{100 * found[1]:.2f}" + (f" on {len(side)}" if of else "")
+    return tag("span", text, class_="interval")
 
 
 def _legend(found: Sequence[Carried], oracle: tuple[tuple[Pair, ...], tuple[Pair, ...]]) -> Html:
@@ -94,7 +104,6 @@ def _legend(found: Sequence[Carried], oracle: tuple[tuple[Pair, ...], tuple[Pair
     absent = "" if oracle[1] else " Retrain's own values on unseen pairs are not in the ledger."
     return tag(
         "p",
-        "Means in percent with the range over pairs below, and Retrain's mean on the same pairs. "
-        f"{' '.join(kinds)}{absent}",
+        f"Means with the range over pairs below; the difference in points. {' '.join(kinds)}{absent}",
         class_="note",
     )

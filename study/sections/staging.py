@@ -93,6 +93,6 @@ def _attack(source: Source) -> list[str]:
     if not (held_out or source.staged) or not source.times_the_attack:
         return []
     return [
-        "The search was told the efficacy of the same attack fitted by a faster way. Every MIA of this report's "
-        f"{source.reported_on} is from the exact fit."
+        "The search was told the MIA of a fit of the attack that is faster and close to the exact one. The MIA that is "
+        "shown here is the exact one's."
     ]

@@ -12,6 +12,7 @@ from study.sections.cautions import cautions
 from study.sections.html import Html, data, tag
 from study.sections.overview import overview
 from study.sections.source import Source, slug
+from study.sections.staging import staging
 
 V = handmade.values
 
@@ -83,6 +84,114 @@ def test_bases_of_a_file_of_weights_took_no_training():
     for base in (base for record in records for item in record.replicates for base in item.get("bases") or []):
         base["cost"]["train_seconds"] = None
     assert overview(source(records)).base_seconds is None
+
+
+def test_overview_of_trials_in_stages_counts_each_once_and_every_second():
+    records = handmade.staged(16)
+    facts = overview(source(records, **handmade.STAGED))
+    assert facts.trials == {"ok": 47, "diverged": 1, "failed": 0}
+    runs = sum(len(one.replicates) for one in records if one.cell["method"] != "retrain")
+    assert runs == 47 + 11 + 3 * 4
+    assert facts.unlearn_seconds == pytest.approx(runs * 0.5)
+    assert facts.evaluate_seconds == pytest.approx(runs * 1.5)
+    assert facts.attack_seconds == pytest.approx(runs * 0.25)
+
+
+def test_the_attacks_time_stands_apart_where_it_was_taken(usual):
+    assert "Time spent evaluating, the attack apart" in usual.text
+    records = handmade.searched(2)
+    for cost in (part["cost"] for one in records for part in [vars(one), *one.replicates]):
+        cost.pop("attack_seconds", None)
+    assert overview(source(records)).attack_seconds is None
+    text = page(records).text
+    assert "Time spent evaluating" in text
+    assert "Time spent on the attack" not in text
+    # Those of earlier versions fitted the attack exactly in the search as well.
+    assert "How the trials were measured" not in text
+
+
+@pytest.fixture(scope="module")
+def staged():
+    return page(handmade.staged(16), **handmade.STAGED)
+
+
+def test_says_how_trials_were_measured(staged):
+    facts = staging(source(handmade.staged(16), **handmade.STAGED))
+    assert (facts.searched, facts.confirmed, facts.unseen) == (47, 11, 3)
+    assert facts.share == pytest.approx(11 / 47)
+    assert facts.hopeless > 0
+    looked = f"{facts.hopeless} of them at a first look only"
+    assert f"47 searched on subsets, {looked}, 11 measured in full (23%)" in staged.text
+    assert "measured on 200 retained and 100 test images" in staged.text
+    assert f"{facts.hopeless} trials were right about as often as chance on a first look at 50 retained" in staged.text
+    assert "The search was told the MIA of a fit of the attack that is faster" in staged.text
+    assert "36 trials were measured on subsets only" in staged.text
+
+
+@pytest.mark.parametrize(
+    ("records", "changes", "words"),
+    [
+        (handmade.searched(2), {}, "the MIA of a fit of the attack that is faster"),
+        (handmade.searched(2), {"selection": {"holdout": 0}}, None),
+        (handmade.staged(2), {**handmade.STAGED, "selection": {"holdout": 0}}, "is faster"),
+    ],
+    ids=["full", "one half", "one half, on subsets"],
+)
+def test_the_attack_of_the_search_is_explained_where_it_was_another(records, changes, words):
+    text = page(records, **changes).text
+    assert "fit of the attack" not in text if words is None else words in text
+    assert ("searched on subsets" in text) == ("evaluation" in changes)
+
+
+def test_a_trial_counts_once_in_its_cell():
+    cells = re.findall(
+        r">(?:neglora|neggrad)</th><td>(\d+)</td>", render([source(handmade.staged(16), **handmade.STAGED)])
+    )
+    assert cells == ["16", "16"]
+
+
+def test_how_well_it_carries_over(staged):
+    figures = [attributes["id"] for name, attributes in staged.tags if "data-figure" in attributes]
+    assert figures[0] == "carried-handmade-digits-tinyvit_nano"
+    text = staged.text
+    assert "(digits-tinyvit_nano-neglora-0003). It holds up: its mean distance to Retrain is 0.40% on 4 pairs" in text
+    assert "(digits-tinyvit_nano-neggrad-0000). It does not hold up: its mean distance to Retrain is 20.00%" in text
+    assert "at most 1 point larger" in text
+    assert "It never saw 5 with seed 0, 5 with seed 1, 8 with seed 0, 8 with seed 1." in text
+    assert "80.00%80.00–80.00−14.53" in text
+    assert "Retrain1 of the search, 4 unseen" in text
+
+
+def test_without_confirmation_nothing_is_said_of_it(usual):
+    assert "How well it carries over" not in usual.text
+
+
+def test_a_confirmation_without_retrain_is_not_judged():
+    own = handmade.record(0)
+    text = page([own, handmade.confirmed_line(own, [(5, 0, V(gap=None))])]).text
+    assert "Whether it holds up is not known: its distance to Retrain was not measured on every pair." in text
+    assert "Retrain's own values on unseen pairs are not in the ledger." in text
+
+
+def test_pairs_that_diverged_or_failed_are_said():
+    own = handmade.record(0)
+    confirmed = handmade.confirmed_line(own, [(5, 0, V(ra=0.9)), (8, 0, V())], status="diverged", metrics={}, report={})
+    lost = confirmed.replicates[1]
+    lost |= {"status": "diverged", "reason": "nan", "metrics": {}, "report": {}}
+    text = page([handmade.retrain(), own, confirmed]).text
+    assert "It does not hold up: it diverged on 1 of 2 pairs that the search never saw." in text
+    assert "90.00–90.00 on 1" in text
+    assert "diverged on unseen pairs" in text
+    failed = handmade.confirmed_line(own, [], status="failed", reason="the worker was lost", metrics={}, report={})
+    text = page([handmade.retrain(), own, failed]).text
+    assert "Whether it holds up is not known: the trial on unseen pairs failed (the worker was lost)." in text
+    assert "1 ok" in text
+
+
+def test_noise_on_unseen_pairs_is_said():
+    own = handmade.record(0)
+    confirmed = handmade.confirmed_line(own, [(5, 0, V(mia_has_signal=False)), (8, 0, V())])
+    assert "On 1 of 2 unseen pairs the attack has no signal" in page([handmade.retrain(), own, confirmed]).text
 
 
 def test_three_separate_figures_then_sparsity_and_progress(usual):
@@ -164,6 +273,8 @@ def test_text_from_data_is_escaped_everywhere():
         handmade.record(1, dataset=dataset, model=NASTY, method=NASTY, params=params),
         handmade.record(2, dataset=dataset, status="failed", reason=NASTY, params=params),
     ]
+    records.append(handmade.confirmed_line(records[1], [(NASTY, 0, V())]))
+    records.append(handmade.searched_line(handmade.record(5, dataset=dataset, model=NASTY, params=params)))
     result = page(records, study=NASTY, datasets=[dataset], models=[NASTY], methods={NASTY: {}})
     assert not [name for name, _ in result.tags if name == "img"]
     assert not [name for name, attributes in result.tags if any(key.startswith("on") for key in attributes)]

@@ -17,6 +17,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+STAGED = handmade.staged(16, model="resnet_nano")
+IN_FULL = sum(one.fidelity == "full" and one.status == "ok" for one in STAGED[1:])
 NASTY = "</script><img src=x onerror=alert(1)>"
 
 
@@ -36,6 +38,7 @@ def browser():
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     records = [*handmade.searched(16, (0, 1)), handmade.record(99, model=NASTY, params={"targets": NASTY})]
+    records += STAGED
     return write_report([handmade.write_study(folder / "study", records)], folder / "report.html")
 
 
@@ -65,9 +68,9 @@ def opened(browser, report):
 def test_every_figure_is_drawn_at_load(opened):
     page = opened()
     figures = page.locator("[data-figure]")
-    # Two groups of three trade-offs and one progress plot, sparsity in one of them; none of them scrolled to.
-    assert figures.count() == 9
-    for index in range(9):
+    # Three groups of three trade-offs and one progress plot, sparsity in two, unseen pairs in one; none scrolled to.
+    assert figures.count() == 15
+    for index in range(15):
         assert figures.nth(index).locator("svg.main-svg").count() > 0
         assert figures.nth(index).locator(".scatterlayer .point").count() > 0
 
@@ -81,6 +84,19 @@ def test_nothing_overflows_the_page(opened, width, scheme):
     boxes = page.evaluate("Array.from(document.querySelectorAll('[data-figure] .main-svg'), e => e.clientWidth)")
     assert boxes
     assert 250 < min(boxes) <= max(boxes) <= width
+
+
+def test_trials_on_subsets_are_shown_when_they_are_asked_for(opened):
+    page = opened()
+    figure = page.locator("#tradeoff-ua-ra-handmade-digits-resnet_nano")
+    before = figure.locator(".scatterlayer .point").count()
+    figure.locator(".legendtoggle").nth(3).click()
+    page.wait_for_function(
+        "before => document.querySelectorAll("
+        "'#tradeoff-ua-ra-handmade-digits-resnet_nano .scatterlayer .point').length > before",
+        arg=before,
+    )
+    assert figure.locator(".scatterlayer .point").count() == before + 47 - IN_FULL
 
 
 def test_figures_follow_the_scheme(opened):
