@@ -14,7 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from neglora.record import Record
+from neglora.record import FIDELITIES, Fidelity, Record
+
+#: How a trial that has ended is measured once more, in words.
+AGAIN = {"full": "in full", "confirm": "on unseen pairs"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,19 @@ class CellProgress:
 
 
 @dataclass(frozen=True)
+class Again:
+    """Trials that are measured once more, as far as it is known which: `confirming 3 of 5 in full`."""
+
+    fidelity: Fidelity
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        doing = "confirming" if self.done < self.total else "confirmed"
+        return f"{doing} {self.done} of {self.total} {AGAIN[self.fidelity]}"
+
+
+@dataclass(frozen=True)
 class StudyProgress:
     """All cells.
 
@@ -38,11 +54,18 @@ class StudyProgress:
         cells: in the order of the study.
         seconds_left: an estimate; None until there is one.
         pending: trials that were handed out and that no worker has started.
+        again: trials that are measured once more.
     """
 
     cells: tuple[CellProgress, ...]
     seconds_left: float | None
     pending: int = 0
+    again: tuple[Again, ...] = ()
+
+    @property
+    def left(self) -> int:
+        """How often a trial is yet to be measured, as far as it is known."""
+        return sum(one.total - one.done for one in self.cells) + sum(one.total - one.done for one in self.again)
 
 
 class Progress(Protocol):
@@ -102,8 +125,9 @@ class PlainProgress:
             return
         done = sum(cell.done for cell in state.cells)
         total = sum(cell.total for cell in state.cells)
+        again = "".join(f", {again}" for again in state.again)
         left = f", {duration(state.seconds_left)} left" if state.seconds_left else ""
-        self.say(f"  [{done}/{total}{left}] {record.trial}: {outcome(record)}")
+        self.say(f"  [{done}/{total}{again}{left}] {record.trial}: {outcome(record)}")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -189,9 +213,10 @@ def cells_table(state: StudyProgress, width: int, most: int | None = None) -> Ta
     if most is not None and sum(_lines(cell, name_width) for cell in cells) > most:
         cells = _foremost(cells, name_width, most - 1)
     done, total = sum(cell.done for cell in state.cells), sum(cell.total for cell in state.cells)
-    left = f", about {duration(state.seconds_left)} left" if state.seconds_left is not None and done < total else ""
+    again = "".join(f", {again}" for again in state.again)
+    left = f", about {duration(state.seconds_left)} left" if state.seconds_left is not None and state.left else ""
     table = Table(
-        caption=f"{done} of {total} trials{left}", caption_justify="left", box=None, padding=(0, 1), expand=False
+        caption=f"{done} of {total} trials{again}{left}", caption_justify="left", box=None, padding=(0, 1), expand=False
     )
     table.add_column("cell", overflow="fold", max_width=name_width)
     for title in ("done", "run", "div.", "fail"):
@@ -228,31 +253,66 @@ def _foremost(cells: Sequence[CellProgress], width: int, most: int) -> list[Cell
     return [cell for cell in cells if cell in chosen]
 
 
-def summarize(records: Sequence[Record], totals: Mapping[str, int]) -> StudyProgress:
-    """The state of a study that is not running here: its ledger's records against the asked number by cell."""
-    by_cell: dict[str, list[Record]] = {name: [] for name in totals}
+class CellCount:
+    """The trials of one cell, each of which may have several lines: searched on samples, in full, on unseen pairs.
+
+    Args:
+        name: the cell's id.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._status: dict[str, str] = {}
+        self._trials: dict[str, set[str]] = {fidelity: set() for fidelity in FIDELITIES}
+        # Of each fidelity the finished trial nearest to Retrain: its gap, its id, its metrics.
+        self._nearest: dict[str, tuple[float, str, dict[str, float]]] = {}
+
+    def add(self, record: Record) -> None:
+        """Take up a line. What a trial's line in full says of it goes before what that of the search does."""
+        self._trials[record.fidelity].add(record.trial)
+        if record.fidelity == "confirm":
+            return
+        if record.fidelity == "full" or record.trial not in self._status:
+            self._status[record.trial] = record.status
+        gap = record.metrics.get("gap")
+        if record.status == "ok" and gap is not None:
+            measured = {name: float(value) for name, value in record.metrics.items() if value is not None}
+            entry = (float(gap), record.trial, measured)
+            self._nearest[record.fidelity] = min(
+                self._nearest.get(record.fidelity, entry), entry, key=lambda one: one[:2]
+            )
+
+    def again(self, fidelity: Fidelity) -> int:
+        """How many trials were measured once more: in full after the search, or on unseen pairs."""
+        found = self._trials[fidelity]
+        return len(found & self._trials["search"] if fidelity == "full" else found)
+
+    def progress(self, total: int | None, running: int = 0) -> CellProgress:
+        """The cell's state; without a total it is as many as there are."""
+        statuses = list(self._status.values())
+        best = self._nearest.get("full") or self._nearest.get("search")
+        return CellProgress(
+            name=self.name,
+            total=len(statuses) if total is None else total,
+            done=len(statuses),
+            running=running,
+            diverged=statuses.count("diverged"),
+            failed=statuses.count("failed"),
+            best=best[2] if best else None,
+        )
+
+
+def summarize(records: Sequence[Record], totals: Mapping[str, int], again: Sequence[Again] = ()) -> StudyProgress:
+    """The state of a study that is not running here: its ledger's records against the asked number by cell.
+
+    Args:
+        records: of the ledger.
+        totals: of the cells, in their order.
+        again: what is measured once more.
+    """
+    counts = {name: CellCount(name) for name in totals}
     for record in records:
-        by_cell.setdefault(record.trial.rsplit("-", 1)[0], []).append(record)
-    return StudyProgress(tuple(cell_progress(name, own, totals.get(name)) for name, own in by_cell.items()), None)
-
-
-def cell_progress(name: str, records: Sequence[Record], total: int | None, running: int = 0) -> CellProgress:
-    """One cell's state from its records; without a total it is as many as there are."""
-    return CellProgress(
-        name=name,
-        total=len(records) if total is None else total,
-        done=len(records),
-        running=running,
-        diverged=sum(record.status == "diverged" for record in records),
-        failed=sum(record.status == "failed" for record in records),
-        best=nearest(records),
-    )
-
-
-def nearest(records: Sequence[Record]) -> dict[str, float] | None:
-    """Metrics of the finished trial nearest to Retrain (smallest gap on the selection half); None without one."""
-    finished = [record for record in records if record.status == "ok" and record.metrics.get("gap") is not None]
-    if not finished:
-        return None
-    best = min(finished, key=lambda record: (float(record.metrics["gap"] or 0.0), record.trial))
-    return {name: float(value) for name, value in best.metrics.items() if value is not None}
+        name = record.trial.rsplit("-", 1)[0]
+        counts.setdefault(name, CellCount(name)).add(record)
+    cells = tuple(count.progress(totals.get(name)) for name, count in counts.items())
+    return StudyProgress(cells, None, again=tuple(again))

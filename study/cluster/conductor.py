@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from neglora.provenance import provenance
 from neglora.record import Record
 from neglora.trial import Task
 from study.cluster.failures import ClusterError
 from study.cluster.losses import Loss, told
+from study.cluster.rounds import Key, Rounds, key_of
 from study.ledger import LedgerError, LedgerWriter, line_key
-from study.progress import Progress, StudyProgress, cell_progress
+from study.progress import Again, CellCount, Progress, StudyProgress
 from study.search import CellSearch
 from study.suggestions import Finished, Suggestion, Waiting
 
-#: What is out: a trial's id, and how it is measured. A trial that was searched may be out once more.
-Key = tuple[str, str]
 #: Builds the task of a suggestion of a cell.
 MakeTask = Callable[[CellSearch, Suggestion], Task]
 #: Told all records of the study whenever one was written.
@@ -29,12 +29,11 @@ Keep = Callable[[Mapping[str, bytes]], None]
 UNABLE_NODES = 3
 
 
-def key_of(task: Task) -> Key:
-    return task.trial, task.fidelity
-
-
 class Conductor:
     """Hands out trials of all cells in turn, and writes each finished one to the ledger.
+
+    Where the searches of some cells have ended, what is measured once more of them comes first: its rounds follow from
+    each other, while searches of other cells fill the gaps.
 
     Args:
         searches: one per cell, restored from the ledger; cells that come first are asked first.
@@ -45,6 +44,10 @@ class Conductor:
         recorded: told all records whenever one was written.
         retries: how often a trial whose worker was lost is handed out again.
         keep: given the files of adapters that came with a record.
+        rounds: what is measured once more; of one fidelity.
+
+    Attributes:
+        first: while it is not None, one trial each of these cells is handed out, and nothing else.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Conductor:
         recorded: Recorded | None = None,
         retries: int = 0,
         keep: Keep | None = None,
+        rounds: Sequence[Rounds] = (),
     ) -> None:
         self.searches = list(searches)
         self.ledger = ledger
@@ -66,6 +70,8 @@ class Conductor:
         self.recorded = recorded
         self.retries = retries
         self.keep = keep
+        self.rounds = list(rounds)
+        self.first: set[str] | None = None
         self.finished = False
         self.fatal: LedgerError | ClusterError | None = None
         self._out: dict[Key, Task] = {}
@@ -78,9 +84,10 @@ class Conductor:
         self._started: float | None = None
         self._finished = 0
         self._by_cell = {search.cell.id: search for search in self.searches}
-        self._records: dict[str, list[Record]] = {name: [] for name in self._by_cell}
+        self._counts = {name: CellCount(name) for name in self._by_cell}
         for record in ledger.records:
-            self._records.get(_cell(record.trial), []).append(record)
+            if _cell(record.trial) in self._counts:
+                self._counts[_cell(record.trial)].add(record)
         self._written = {line_key(record) for record in ledger.records}
 
     def next(self) -> Task | None:
@@ -94,28 +101,52 @@ class Conductor:
             return self._again.popleft()
         if self.limit is not None and len(self._out) >= self.limit:
             return None
+        task = self._once_more() or self._searched()
+        if task is not None:
+            self.finished = False
+            self._out[key_of(task)] = task
+        return task
+
+    def _once_more(self) -> Task | None:
+        """A trial whose searches have ended, to be measured once more."""
+        if self.first is not None:
+            return None
+        self._advance()
+        return next((task for rounds in self.rounds if (task := rounds.next())), None)
+
+    def _searched(self) -> Task | None:
+        """The next trial of the next cell that has one."""
         unfinished = False
         for offset in range(len(self.searches)):
             place = (self._turn + offset) % len(self.searches)
             search = self.searches[place]
+            if self.first is not None and search.cell.id not in self.first:
+                continue
             suggestion = search.suggest()
             if isinstance(suggestion, Suggestion):
                 self._turn = place + 1
-                task = self.make_task(search, suggestion)
-                self._out[key_of(task)] = task
-                return task
+                if self.first is not None:
+                    self.first.remove(search.cell.id)
+                return self.make_task(search, suggestion)
             unfinished = unfinished or isinstance(suggestion, Waiting)
             if isinstance(suggestion, Finished) and suggestion.exhausted and search.cell.id not in self._exhausted:
                 self._exhausted.add(search.cell.id)
                 self.progress.say(f"{search.cell.id} ends early: {suggestion.reason}")
-        # What is out may be lost and come back.
+        # What is out may be lost and come back, and what is measured once more follows from what is out.
         self.finished = not unfinished and not self._out
         return None
 
+    def _advance(self) -> None:
+        """Begin what is measured once more, or the next round of it, where all that it follows from is known."""
+        for rounds in self.rounds:
+            if not rounds.ended and not rounds.left and all(self._by_cell[name].done for name in rounds.cells):
+                rounds.advance(self.ledger.records)
+
     @property
     def remaining(self) -> int:
-        """Trials that are not in the ledger yet."""
-        return sum(cell.total - cell.done for cell in self.state().cells)
+        """Measurements that are not in the ledger yet, as far as they are known."""
+        self._advance()
+        return self.state().left
 
     def started(self, key: Key) -> None:
         """A worker took the task."""
@@ -144,6 +175,8 @@ class Conductor:
             return False
         self._running.discard(key)
         self._losses.pop(key, None)
+        for rounds in self.rounds:
+            rounds.complete(key)
         if task in self._again:
             self._again.remove(task)
         if adapters and self.keep:
@@ -164,7 +197,7 @@ class Conductor:
         if task.fidelity == "search":
             self._by_cell[_cell(record.trial)].tell(record)
         self._finished += 1
-        self._records[_cell(record.trial)].append(record)
+        self._counts[_cell(record.trial)].add(record)
         self.progress.trials(self.state(), record)
         return True
 
@@ -196,20 +229,29 @@ class Conductor:
 
     def state(self) -> StudyProgress:
         """Counts of every cell, and the time left at the pace so far."""
+        running: dict[str, int] = {}
+        for key in self._running:
+            running[_cell(key[0])] = running.get(_cell(key[0]), 0) + len(self._out[key].parts)
         cells = []
         for search in self.searches:
-            records = self._records[search.cell.id]
-            name = search.cell.id
-            running = sum(len(self._out[key].parts) for key in self._running if _cell(key[0]) == name)
-            counts = search.counts
+            counts, name = search.counts, search.cell.id
             total = counts.ended + counts.running if search.exhausted else search.budget
-            cells.append(cell_progress(name, records, total, running))
-        left = None
-        if self._finished and self._started is not None:
-            pace = (time.monotonic() - self._started) / self._finished
-            left = pace * sum(cell.total - cell.done for cell in cells)
+            cells.append(self._counts[name].progress(total, running.get(name, 0)))
         pending = sum(len(task.parts) for key, task in self._out.items() if key not in self._running)
-        return StudyProgress(tuple(cells), left, pending)
+        state = StudyProgress(tuple(cells), None, pending, self._measured_again())
+        if not self._finished or self._started is None:
+            return state
+        pace = (time.monotonic() - self._started) / self._finished
+        return replace(state, seconds_left=pace * state.left)
+
+    def _measured_again(self) -> tuple[Again, ...]:
+        """How far it is with what is measured once more."""
+        if not self.rounds:
+            return ()
+        fidelity = self.rounds[0].fidelity
+        done = sum(counts.again(fidelity) for counts in self._counts.values())
+        total = done + sum(rounds.left for rounds in self.rounds)
+        return (Again(fidelity, done, total),) if total else ()
 
 
 def _cell(trial: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from neglora.record import Record, cell_id, trial_id
 from neglora.setting import Setting
 from neglora.trial import Stop, Task
-from study.cluster.conductor import UNABLE_NODES, Conductor, Key, key_of
+from study.cluster.conductor import UNABLE_NODES, Conductor
 from study.cluster.failures import ClusterError
 from study.cluster.losses import Loss
+from study.cluster.rounds import Key, Rounds, key_of
 from study.dimensions import Choice, Dimension
 from study.ledger import Ledger, LedgerError
 from study.progress import StudyProgress
@@ -92,7 +94,15 @@ def conduct(
 
 
 def finished(task: Task) -> Record:
-    return Record(task.trial, task.cell, task.params, "ok", metrics={"ua": 0.5, "gap": 0.1}, sampler=task.sampler or {})
+    return Record(
+        task.trial,
+        task.cell,
+        task.params,
+        "ok",
+        fidelity=task.fidelity,
+        metrics={"ua": 0.5, "gap": 0.1},
+        sampler=task.sampler or {},
+    )
 
 
 def ended(task: Task) -> tuple[Key, list[Record]]:
@@ -308,3 +318,149 @@ def test_a_trial_that_was_recorded_before_a_kill_is_not_recorded_again(tmp_path)
         conductor.complete(key_of(rest), [finished(one) for one in rest.parts])
         assert [record.number for record in ledger.records] == [0, 1]
         assert conductor.fatal is None
+
+
+def in_full(records: Sequence[Record]) -> list[Task]:
+    """Trials 0 and 1 of a cell, then trial 3, then no more. What was measured of a round is proposed again."""
+    again = [
+        Task(record.trial, record.cell, record.params, Setting("digits", "tinyvit_nano"), ((3, 0),), fidelity="full")
+        for record in records
+        if record.fidelity == "search"
+    ]
+    done = {record.number for record in records if record.fidelity == "full"}
+    return [task for task in again if task.trial[-4:] in (("0000", "0001") if not done >= {0, 1} else ("0003",))]
+
+
+def rounds(*cells: SmallCell) -> list[Rounds]:
+    return [Rounds([cell.id], "full", in_full) for cell in cells]
+
+
+def lines(ledger: Ledger) -> list[tuple[int, str]]:
+    return [(record.number, record.fidelity) for record in ledger.records]
+
+
+def run_out(conductor: Conductor) -> None:
+    while not conductor.finished:
+        task = conductor.next()
+        if task:
+            conductor.complete(*ended(task))
+
+
+def test_trials_are_measured_once_more_round_by_round_when_their_search_has_ended(tmp_path):
+    cell = SmallCell("neglora", trials=4)
+    with Ledger.open(tmp_path) as ledger:
+        conductor, listener = conduct(ledger, [cell], rounds=rounds(cell))
+        for number in range(4):
+            task = conductor.next()
+            assert (task.trial[-4:], task.fidelity) == (f"000{number}", "search")
+            conductor.complete(*ended(task))
+        assert conductor.remaining == 2
+        first, second = conductor.next(), conductor.next()
+        assert [key_of(task) for task in (first, second)] == [(f"{cell.id}-0000", "full"), (f"{cell.id}-0001", "full")]
+        assert conductor.next() is None, "the next round follows from both"
+        conductor.complete(*ended(first))
+        assert conductor.next() is None
+        assert str(conductor.state().again[0]) == "confirming 1 of 2 in full"
+        conductor.complete(*ended(second))
+        third = conductor.next()
+        assert str(conductor.state().again[0]) == "confirming 2 of 3 in full"
+        conductor.complete(*ended(third))
+        assert not conductor.finished
+        assert conductor.next() is None
+        assert conductor.finished
+        assert lines(ledger)[4:] == [(0, "full"), (1, "full"), (3, "full")]
+        assert str(listener.states[-1].again[0]) == "confirmed 3 of 3 in full"
+        assert [cell.done for cell in listener.states[-1].cells] == [4]
+        assert conductor.remaining == 0
+
+
+def test_searches_fill_the_gaps_of_what_is_measured_once_more(tmp_path):
+    quick, slow = SmallCell("neggrad", trials=2), SmallCell("neglora", trials=4)
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, [quick, slow], rounds=rounds(quick, slow))
+        for task in [conductor.next() for _ in range(4)]:
+            conductor.complete(*ended(task))
+        tasks = [conductor.next() for _ in range(4)]
+        assert [(task.cell["method"], task.fidelity) for task in tasks] == [
+            ("neggrad", "full"),
+            ("neggrad", "full"),
+            ("neglora", "search"),
+            ("neglora", "search"),
+        ]
+        for task in tasks:
+            conductor.complete(*ended(task))
+        run_out(conductor)
+        assert len(ledger.records) == 2 + 4 + 2 + 3
+
+
+def test_a_kill_between_any_two_lines_changes_nothing(tmp_path):
+    cell = SmallCell("neglora", trials=4)
+    with Ledger.open(tmp_path / "whole") as ledger:
+        run_out(conduct(ledger, [cell], rounds=rounds(cell))[0])
+        whole = ledger.records
+    assert len(whole) == 7
+    for count in range(len(whole) + 1):
+        with Ledger.open(tmp_path / str(count)) as ledger:
+            for record in whole[:count]:
+                ledger.append(record)
+            conductor, _ = conduct(ledger, [cell], rounds=rounds(cell))
+            run_out(conductor)
+            assert lines(ledger) == [(record.number, record.fidelity) for record in whole]
+            assert [record.params for record in ledger.records] == [record.params for record in whole]
+
+
+def test_a_measurement_that_fails_is_recorded_and_not_asked_for_again(tmp_path):
+    cell = SmallCell("neglora", trials=4)
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, [cell], rounds=rounds(cell))
+        for _ in range(4):
+            conductor.complete(*ended(conductor.next()))
+        task = conductor.next()
+        conductor.lost(key_of(task), KILLED)
+        run_out(conductor)
+        assert [(record.number, record.status) for record in ledger.records if record.fidelity == "full"] == [
+            (0, "failed"),
+            (1, "ok"),
+            (3, "ok"),
+        ]
+        assert conductor.state().cells[0].failed == 1
+    with Ledger.open(tmp_path) as ledger:
+        assert conduct(ledger, [cell], rounds=rounds(cell))[0].next() is None
+        assert [record.fidelity for record in ledger.set_failed_aside()] == ["full"]
+        assert key_of(conduct(ledger, [cell], rounds=rounds(cell))[0].next()) == key_of(task)
+
+
+def test_a_late_end_of_the_search_is_not_taken_for_the_measurement_in_full(tmp_path):
+    cell = SmallCell("neglora", trials=2)
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, [cell], rounds=rounds(cell), retries=1)
+        searched = [conductor.next() for _ in range(2)]
+        conductor.lost(key_of(searched[0]), KILLED)
+        assert conductor.next() == searched[0]
+        for task in searched:
+            conductor.complete(*ended(task))
+        again = conductor.next()
+        assert again.trial == searched[0].trial
+        assert not conductor.complete(*ended(searched[0]))
+        conductor.lost(key_of(searched[0]), KILLED)
+        assert conductor.complete(*ended(again))
+        assert lines(ledger)[-1] == (0, "full")
+
+
+def test_first_trials_of_some_cells_may_come_before_everything_else(tmp_path):
+    with Ledger.open(tmp_path) as ledger:
+        conductor, _ = conduct(ledger, CELLS, rounds=rounds(*CELLS))
+        conductor.first = {CELLS[1].id}
+        task = conductor.next()
+        assert task.cell["method"] == "neglora"
+        assert conductor.next() is None
+        assert not conductor.finished
+        conductor.complete(*ended(task))
+        assert conductor.next() is None
+        assert conductor.finished
+        conductor.first = None
+        task = conductor.next()
+        assert (task.cell["method"], conductor.finished) == ("neggrad", False)
+        conductor.complete(*ended(task))
+        run_out(conductor)
+        assert len(ledger.records) == 12 + 2 * 3
