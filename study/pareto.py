@@ -40,6 +40,25 @@ def front(points: Points, directions: Sequence[Direction]) -> list[int]:
     return [int(index) for index in measured[~dominated]]
 
 
+def beaten(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which points of a plane are dominated by one of the others, smaller being better: booleans (n,).
+
+    Args:
+        points: (n, 2).
+        others: (m, 2). A row with NaN, in either, is not dominated and dominates nothing.
+    """
+    others = others[~np.isnan(others).any(axis=1)]
+    if not len(others) or not len(points):
+        return np.zeros(len(points), dtype=bool)
+    ordered = others[np.argsort(others[:, 0])]
+    # By how many others come first in x: the best y among them.
+    lowest = np.concatenate([[np.inf], np.minimum.accumulate(ordered[:, 1])])
+    as_good = np.searchsorted(ordered[:, 0], points[:, 0], side="right")
+    better = np.searchsorted(ordered[:, 0], points[:, 0], side="left")
+    dominated = (lowest[as_good] < points[:, 1]) | ((better > 0) & (lowest[better] <= points[:, 1]))
+    return dominated & ~np.isnan(points).any(axis=1)
+
+
 def hypervolume(points: Points, reference: Sequence[float], directions: Sequence[Direction]) -> float:
     """Exact volume between the points and a reference point: the share of the space that the front dominates.
 

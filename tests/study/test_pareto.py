@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from optuna._hypervolume import compute_hypervolume
 
-from study.pareto import front, hypervolume
+from study.pareto import beaten, front, hypervolume
 
 UP, DOWN = "maximize", "minimize"
 
@@ -48,6 +48,18 @@ def test_front_equals_the_definition(dimensions):
     expected = [i for i, p in enumerate(points) if not any(dominates(q, p) for q in points)]
     assert expected
     assert front(points, [UP] * dimensions) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_beaten_equals_the_definition(seed):
+    """Coarse values make ties; some are infinite or were not measured."""
+    generator = np.random.default_rng(seed)
+    points, others = (np.round(generator.random((int(generator.integers(0, 40)), 2)) * 5) for _ in range(2))
+    for rows in (points, others):
+        rows[generator.random(rows.shape) < 0.1] = math.nan
+        rows[generator.random(rows.shape) < 0.1] = math.inf
+    expected = [any(all(o <= p) and any(o < p) for o in others) for p in points]
+    assert beaten(points, others).tolist() == expected
 
 
 @pytest.mark.parametrize(("points", "directions"), [([[1, 2]], [UP]), ([[1]], [UP, UP]), ([[1]], ["up"]), ([], [])])
