@@ -16,7 +16,7 @@ from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, inf
 from neglora.hardware import choose_device
 from neglora.metrics import mean_loss
 from neglora.mirrored import open_artifacts
-from neglora.prefix import PrefixCache
+from neglora.prefix import Cut, PrefixCache
 from neglora.prerequisites import Prerequisite, find, load_model
 from neglora.record import Measured
 from neglora.setting import Setting
@@ -49,6 +49,8 @@ class Kept:
 
     Attributes:
         key: the same for what is the same model, loaded once or again.
+        cuts: by the modules that change and what becomes of BatchNorm, where it can be cut in two, and how many bytes
+            of activations an image has there.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Kept:
     masks: dict[str, Tensor]
     findings: Findings
     outputs: DatasetOutputs | None = None
+    cuts: dict[tuple[tuple[str, ...] | None, str], tuple[Cut, int] | None] = field(default_factory=dict)
 
 
 class Session:

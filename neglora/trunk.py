@@ -42,11 +42,23 @@ class Trunk:
         self.setting, self.base, self.method, self.params = setting, base, METHODS[method], params
         self.dataset = session.dataset(setting)
         self.cache = session.prefixes(setting)
-        self.cut: Cut | None = None
+        found = self._found_cut() if setting.prefix_gib > 0 else None
+        self.cut: Cut | None = found[0] if found else None
+        self._bytes = found[1] if found else 0
         self.seconds = 0.0
-        if setting.prefix_gib > 0:
-            layers = self.method.changes(base.model, params)
-            self.cut = find_cut(base.model, layers, batchnorm=params.get("batchnorm", "frozen"))
+
+    def _found_cut(self) -> tuple[Cut, int] | None:
+        """Where the base is cut, and the bytes of an image's activations there."""
+        layers = self.method.changes(self.base.model, self.params)
+        key = None if layers is None else tuple(layers), self.params.get("batchnorm", "frozen")
+        if key not in self.base.cuts:
+            cut = find_cut(self.base.model, layers, batchnorm=key[1])
+            self.base.cuts[key] = None
+            if cut is not None:
+                one = self.dataset.train(torch.tensor([0]), batch_size=1)
+                activations, _ = next(iter(Through(self.base.model, cut, one)))
+                self.base.cuts[key] = cut, activations.nbytes
+        return self.base.cuts[key]
 
     @contextmanager
     def ascending(self, model: nn.Module, splits: Splits, seed: int) -> Iterator[dict[str, Batches]]:
@@ -106,10 +118,7 @@ class Trunk:
 
     def _forget_activations(self, index: Tensor) -> tuple[Tensor, Tensor] | None:
         """D_f's activations and labels in the dataset's order; None where they would not fit."""
-        if self.cut is None:
-            return None
-        first = next(iter(Through(self.base.model, self.cut, self.dataset.train(index[:1], batch_size=1))))
-        if first[0].nbytes * len(index) > self.setting.prefix_gib * GIB:
+        if self.cut is None or self._bytes * len(index) > self.setting.prefix_gib * GIB:
             return None
         parts = list(self._batches("train", index))
         self.seconds = self.cache.seconds(self._key("train", index))
