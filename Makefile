@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: faults soak grid help setup quickstart test check bench-windows clean
+.PHONY: faults soak grid help setup quickstart test check bench bench-windows clean
 help:
 	@echo "make quickstart   set up, then run search_spaces/quickstart.yaml and write reports/quickstart.html"
 	@echo "make test         set up, then run the tests"
@@ -12,6 +12,7 @@ help:
 	@echo "make faults       set up, then kill, cut and starve small clusters: minutes, needs root for networks, CI runs it too"
 	@echo "make soak         set up, then a study of 300 trials under a random sequence of faults, with a table of what was lost"
 	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
+	@echo "make bench        set up, then measure trials per hour, overhead, evaluation, attack and ascent: about 20 minutes on two cores"
 	@echo "make bench-windows  TinyViT-21M at 32 pixels: clipped windows against padded ones, a few minutes"
 	@echo "make setup        only set up (in $(VENV))"
 	@echo "make clean        remove the environment and caches; studies in runs/ stay"
@@ -44,6 +45,14 @@ check: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/trials_per_hour.py --repeats 1
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/mia.py
+	$(BIN)/python benchmarks/ascend.py
+	$(BIN)/python benchmarks/limit.py
 
 bench-windows: $(VENV)/.ready
 	$(BIN)/python benchmarks/windows.py
