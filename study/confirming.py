@@ -89,9 +89,8 @@ class _Planes:
     def __init__(self, trials: Sequence[Staged]) -> None:
         methods = np.array([str(trial.first.cell["method"]) for trial in trials])
         self._own = [np.flatnonzero(methods == method) for method in dict.fromkeys(methods.tolist())]
-        self._bounds = {
-            name: np.array([_bounds(trial.first, name) for trial in trials]) for pair in PLANES for name in pair
-        }
+        names = dict.fromkeys(name for plane in PLANES for name in plane)
+        self._bounds = {name: np.array([_bounds(trial.first, name) for trial in trials]) for name in names}
         self._exact = {name: np.array([_bounds(trial.full, name) for trial in trials]) for name in names}
 
     def wanted(self, known: np.ndarray) -> np.ndarray:
@@ -112,14 +111,15 @@ class _Planes:
 def _bounds(record: Record | None, name: str) -> tuple[float, float]:
     """The best and the worst value that a trial may have, smaller being better; NaN where it has none."""
     nothing = (float("nan"), float("nan"))
-    if record is None or record.status != "ok" or record.metrics.get(name) is None:
+    value = None if record is None or record.status != "ok" else record.metrics.get(name)
+    if record is None or value is None:
         return nothing
-    ends = [(record.metrics[name], record.metrics[name])]
-    if record.fidelity == "search":
-        ends = [((replicate.get("details") or {}).get("intervals") or {}).get(name) for replicate in record.replicates]
-    if not ends or any(pair is None or len(pair) != 2 or None in pair for pair in ends):
+    if record.fidelity != "search":
+        return (oriented(name, value),) * 2
+    told = [((replicate.get("details") or {}).get("intervals") or {}).get(name) for replicate in record.replicates]
+    if not told or any(not ends or None in ends for ends in told):
         return nothing
-    bounds = [oriented(name, statistics.fmean(pair[side] for pair in ends)) for side in (0, 1)]
+    bounds = [oriented(name, statistics.fmean(side)) for side in zip(*told, strict=True)]
     return min(bounds), max(bounds)
 
 
