@@ -13,7 +13,8 @@ run, each with a Ray of its own; base models and Retrain are there before. The s
 - `prefix`: `neglora run` as it is.
 - `plain`: `neglora run` with `evaluation: {prefix_gib: 0}`, which computes every model from its first layer.
 
-A wall is the time from the command's start to its end. Its start-up ends when the first trial begins. Then come the
+A wall is the time from the command's start to its end. Its start-up ends when the first trial begins. CPU seconds are
+those of all its processes, Ray's too: they tell the same where other work shares the machine (Linux). Then come the
 largest differences between the script's numbers and ours, in images. Numbers also go to
 `benchmarks/trials_per_hour.json`.
 """
@@ -21,6 +22,7 @@ largest differences between the script's numbers and ours, in images. Numbers al
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -60,6 +62,7 @@ class Turn:
     Attributes:
         side: which.
         wall, startup: seconds; of the whole command, and until its first trial began.
+        cpu: CPU seconds of all its processes; None where the system does not tell.
         load: load average of the machine when it began.
         trials: what each trial measured, by configuration.
         seconds: what the trials took, by part, on average.
@@ -68,6 +71,7 @@ class Turn:
     side: str
     wall: float
     startup: float
+    cpu: float | None
     load: float
     trials: dict[str, dict[str, Any]] = field(repr=False)
     seconds: dict[str, float]
@@ -147,14 +151,15 @@ def run_script(side: str, plan: Path, folder: Path, workers: int) -> Turn:
     """One turn of Tune's script."""
     results = folder / "results.json"
     command = [sys.executable, str(SCRIPT), str(plan), "--to", str(results), "--at-once", str(workers)]
-    load, (began, ended) = os.getloadavg()[0], _timed([*command, *SCRIPTS[side]], folder)
+    load, (began, ended, cpu) = os.getloadavg()[0], _timed([*command, *SCRIPTS[side]], folder)
     trials = json.loads(results.read_text(encoding="utf-8"))
     failed = [trial["error"] for trial in trials if trial["error"]]
     if failed:
         raise SystemExit(f"{len(failed)} trials of the script failed; the first: {failed[0]}")
     measured = {name_of(**trial["configuration"]): trial for trial in trials}
     seconds = {part: statistics.mean(trial["seconds"][part] for trial in trials) for part in trials[0]["seconds"]}
-    return Turn(side, ended - began, min(trial["began"] for trial in trials) - began, load, measured, seconds)
+    startup = min(trial["began"] for trial in trials) - began
+    return Turn(side, ended - began, startup, cpu, load, measured, seconds)
 
 
 def run_ours(side: str, space: Path, artifacts: Path, folder: Path, workers: int) -> Turn:
@@ -169,7 +174,7 @@ def run_ours(side: str, space: Path, artifacts: Path, folder: Path, workers: int
         lines = ledger.read_bytes().count(b"\n") if ledger.exists() else 0
         arrivals.extend([time.time()] * (lines - len(arrivals)))
 
-    began, ended = _timed([*command, "--workers", str(workers)], folder, look)
+    began, ended, cpu = _timed([*command, "--workers", str(workers)], folder, look)
     records = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
     failed = [record["reason"] for record in records if record["status"] == "failed"]
     if failed:
@@ -190,7 +195,7 @@ def run_ours(side: str, space: Path, artifacts: Path, folder: Path, workers: int
         for part in parts
         if any(part in record["cost"] for record in tried)
     }
-    return Turn(side, ended - began, first - began, load, measured, seconds)
+    return Turn(side, ended - began, first - began, cpu, load, measured, seconds)
 
 
 def _working(record: Mapping[str, Any]) -> float:
@@ -199,22 +204,28 @@ def _working(record: Mapping[str, Any]) -> float:
     return (0.0 if retrain else cost["unlearn_seconds"]) + (cost["evaluate_seconds"] or 0.0)
 
 
-def _timed(command: Sequence[str], folder: Path, look: Any = None) -> tuple[float, float]:
+def _timed(command: Sequence[str], folder: Path, look: Any = None) -> tuple[float, float, float | None]:
     """Run a command to its end, looking at what it has done every 20 ms.
 
     Returns:
-        When it was started and when it ended.
+        When it was started, when it ended, and the CPU seconds of its processes.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    spent: dict[int, float] = {}
     with (folder / "output.txt").open("wb") as output:
         began = time.time()
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            while process.poll() is None:
+            for turn in itertools.count():
+                if process.poll() is not None:
+                    break
                 if look:
                     look()
+                if turn % 12 == 0:
+                    # Of a process that ends, what it had spent when it was last seen.
+                    spent |= cpu_seconds(process.pid)
                 time.sleep(0.02)
         finally:
             process.terminate()
@@ -222,7 +233,21 @@ def _timed(command: Sequence[str], folder: Path, look: Any = None) -> tuple[floa
     if process.returncode:
         said = (folder / "output.txt").read_text(encoding="utf-8", errors="replace")
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{said[-3000:]}")
-    return began, ended
+    return began, ended, sum(spent.values()) or None
+
+
+def cpu_seconds(session: int) -> dict[int, float]:
+    """CPU seconds of every living process of a session, by its number; none where there is no `/proc`."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # What stands before the last bracket is the command's name, which may hold anything.
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            found[int(file.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def differences(user: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -265,10 +290,15 @@ def signals(ours: Mapping[str, Any]) -> tuple[int, int]:
     )
 
 
-def ratios(turns: Sequence[Turn], one: str, other: str) -> tuple[list[float], list[float]]:
-    """How many times the one side's wall goes into the other's, turn by turn: with start-up, and without."""
+def ratios(turns: Sequence[Turn], one: str, other: str) -> dict[str, list[float]]:
+    """How many times what the one side took goes into what the other took, turn by turn: the wall, the wall without
+    start-up, and CPU seconds where they are known."""
     pairs = list(zip(_of(turns, other), _of(turns, one), strict=True))
-    return [theirs.wall / own.wall for theirs, own in pairs], [theirs.work / own.work for theirs, own in pairs]
+    return {
+        "wall": [theirs.wall / own.wall for theirs, own in pairs],
+        "without start-up": [theirs.work / own.work for theirs, own in pairs],
+        "CPU seconds": [theirs.cpu / own.cpu for theirs, own in pairs if theirs.cpu and own.cpu],
+    }
 
 
 def _of(turns: Sequence[Turn], side: str) -> list[Turn]:
@@ -276,7 +306,7 @@ def _of(turns: Sequence[Turn], side: str) -> list[Turn]:
 
 
 def main() -> None:
-    arguments, console = _arguments(), Console(width=120, highlight=False)
+    arguments, console = _arguments(), Console(width=130, highlight=False)
     with tempfile.TemporaryDirectory(prefix="trials-per-hour-") as name:
         folder = Path(name)
         spaces = {}
@@ -299,7 +329,7 @@ def main() -> None:
                 turns.append(turn)
                 console.print(
                     f"turn {repeat + 1}, {side}: {count} trials in {turn.wall:.1f} s, of which start-up "
-                    f"{turn.startup:.1f} s; load average before {turn.load:.1f}"
+                    f"{turn.startup:.1f} s; {turn.cpu or 0:.0f} CPU s; load average before {turn.load:.1f}"
                 )
                 shutil.rmtree(place)
     summary = summarize(arguments, count, turns)
@@ -323,7 +353,7 @@ def summarize(arguments: argparse.Namespace, count: int, turns: Sequence[Turn]) 
         "processors": os.cpu_count(),
         "turns": [{name: value for name, value in asdict(turn).items() if name != "trials"} for turn in turns],
         "ratios": {
-            f"{other} / {one}": dict(zip(("wall", "without_startup"), ratios(turns, one, other), strict=True))
+            f"{other} / {one}": ratios(turns, one, other)
             for one in ours
             for other in arguments.sides
             if other in SCRIPTS
@@ -335,7 +365,15 @@ def summarize(arguments: argparse.Namespace, count: int, turns: Sequence[Turn]) 
 def _show(console: Console, summary: Mapping[str, Any]) -> None:
     count, turns = summary["trials"], summary["turns"]
     table = Table(title=f"{count} trials, {summary['at_once']} at a time, on {summary['processors']} cores")
-    for heading in ("side", "walls, s", "start-up, s", "trials per hour", "without start-up", "seconds of a trial"):
+    for heading in (
+        "side",
+        "walls, s",
+        "start-up, s",
+        "CPU s",
+        "trials per hour",
+        "without start-up",
+        "seconds of a trial",
+    ):
         table.add_column(heading, justify="left" if heading == "side" else "right")
     for side in dict.fromkeys(turn["side"] for turn in turns):
         own = [turn for turn in turns if turn["side"] == side]
@@ -345,14 +383,15 @@ def _show(console: Console, summary: Mapping[str, Any]) -> None:
             side,
             ", ".join(f"{turn['wall']:.1f}" for turn in own),
             ", ".join(f"{turn['startup']:.1f}" for turn in own),
+            ", ".join("" if turn["cpu"] is None else f"{turn['cpu']:.0f}" for turn in own),
             f"{count / wall * 3600:,.0f}",
             f"{count / (wall - startup) * 3600:,.0f}",
             ", ".join(f"{part} {value:.3f}" for part, value in parts.items()),
         )
     console.print(table)
     for pair, found in summary["ratios"].items():
-        wall, work = ([f"{ratio:.2f}" for ratio in found[name]] for name in ("wall", "without_startup"))
-        console.print(f"{pair}: {', '.join(wall)} times by the wall, {', '.join(work)} without start-up")
+        told = (f"{name} {', '.join(f'{ratio:.2f}' for ratio in values)}" for name, values in found.items())
+        console.print(f"{pair}: {'; '.join(told)}")
     for side, found in summary["compared"].items():
         table = Table(title=f"largest differences between the script and {side}")
         for heading in ("metric", "share", "images", "trials that differ"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import nn
 
 from benchmarks import limit, trials_per_hour
 from benchmarks.cost import PACE_BF16, seconds_a_pass
-from benchmarks.trials_per_hour import Turn, differences, drawn_space, name_of, ratios
+from benchmarks.trials_per_hour import Turn, cpu_seconds, differences, drawn_space, name_of, ratios
 from neglora.artifacts import ArtifactStore
 from neglora.evaluation import infer
 from neglora.methods import METHODS
@@ -93,11 +94,30 @@ def test_a_trial_that_is_missing_on_one_side_is_an_error_and_no_match() -> None:
 
 
 def test_ratios_go_turn_by_turn() -> None:
-    def turn(side: str, wall: float, startup: float) -> Turn:
-        return Turn(side, wall, startup, 0.0, {}, {})
+    def turn(side: str, wall: float, startup: float, cpu: float | None) -> Turn:
+        return Turn(side, wall, startup, cpu, 0.0, {}, {})
 
-    turns = [turn("user", 100, 10), turn("prefix", 20, 5), turn("user", 90, 10), turn("prefix", 30, 10)]
-    assert ratios(turns, "prefix", "user") == ([5.0, 3.0], [6.0, 4.0])
+    turns = [
+        turn("user", 100, 10, 80),
+        turn("prefix", 20, 5, 10),
+        turn("user", 90, 10, 80),
+        turn("prefix", 30, 10, None),
+    ]
+    expected = {"wall": [5.0, 3.0], "without start-up": [6.0, 4.0], "CPU seconds": [8.0]}
+    assert ratios(turns, "prefix", "user") == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="CPU seconds are read from /proc")
+def test_cpu_seconds_are_those_of_a_session() -> None:
+    command = [sys.executable, "-c", "sum(range(3_000_000)); print('done', flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = cpu_seconds(process.pid)
+        process.communicate(b"\n")
+    assert found.keys() == {process.pid}
+    assert 0 < found[process.pid] < 60
+    assert cpu_seconds(process.pid) == {}
 
 
 @pytest.mark.grid
