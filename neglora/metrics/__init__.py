@@ -2,12 +2,15 @@
 
 from neglora.metrics.accuracy import accuracy, mean_loss, runner_up_share
 from neglora.metrics.confidence import FEATURES, modified_entropy, true_label_confidence
-from neglora.metrics.mia import MembershipAttack, mann_whitney_auc, mia_efficacy
+from neglora.metrics.efficacy_interval import efficacy_interval
+from neglora.metrics.mann_whitney import mann_whitney_auc
+from neglora.metrics.mia import MembershipAttack, mia_efficacy
 
 __all__ = [
     "FEATURES",
     "MembershipAttack",
     "accuracy",
+    "efficacy_interval",
     "mann_whitney_auc",
     "mean_loss",
     "mia_efficacy",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 from sklearn.svm import SVC
 
+from neglora.metrics.gaussian_svm import expansion, fit
+from neglora.metrics.mann_whitney import mann_whitney_auc
 from neglora.seeds import derive_seed
 
-#: Two-sided 95 percent point of the normal distribution.
-Z95 = 1.959963984540054
+#: The attack's C; its gamma is 1 on one feature.
+PENALTY = 3.0
+#: Decisions nearer to 0 than this are too small for their sign to be sure after rounding.
+UNSURE = 1e-6
+
+Values = NDArray[numpy.float64]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ def mia_efficacy(
     test: ArrayLike | torch.Tensor | Sequence[float],
     forget: ArrayLike | torch.Tensor | Sequence[float],
     seed: int = 0,
+    exact: bool = True,
 ) -> MembershipAttack:
     """Train the attack on features of retained and test images and apply it to the forget set's.
 
@@ -54,6 +59,8 @@ def mia_efficacy(
         test: non-members: test images without the forget class, same width.
         forget: the forget set, same width.
         seed: draws the larger side's sample, so that both sides have as many.
+        exact: fit with LIBSVM, as a report wants it. Otherwise the same attack on one feature is fitted through
+            `gaussian_svm`, some hundred times faster at 9,000 images a side; on several features it is always exact.
 
     Returns:
         The efficacy with what is needed to judge it.
@@ -65,26 +72,21 @@ def mia_efficacy(
     on the true-label softmax confidence, without scaling.
     Differs: members are a seeded sample instead of the first ones in the dataset's order.
     """
-    sides = {"retain": _features(retain), "test": _features(test), "forget": _features(forget)}
-    for name, values in sides.items():
-        if not len(values):
-            raise ValueError(f"the attack needs images on every side; {name} has none")
-        if not numpy.isfinite(values).all():
-            raise ValueError(f"{name} holds values that are not finite")
-        if values.shape[1] != sides["retain"].shape[1]:
-            raise ValueError(f"{name} has {values.shape[1]} features an image, retain {sides['retain'].shape[1]}")
+    sides = checked_sides(retain=retain, test=test, forget=forget)
     members, others = sides["retain"], sides["test"]
     count = min(len(members), len(others))
     sample = numpy.concatenate([_sample(members, count, seed, "retain"), _sample(others, count, seed, "test")])
     is_member = numpy.repeat([1, 0], count)
-    attack = SVC(C=3, gamma="auto", kernel="rbf").fit(sample, is_member)
-    auc = interval = has_signal = None
-    if members.shape[1] == 1:
+    if members.shape[1] > 1:
+        attack = SVC(C=PENALTY, gamma="auto", kernel="rbf").fit(sample, is_member)
+        called_member, auc, interval, has_signal = attack.predict, None, None, None
+    else:
+        called_member = (_exact if exact else _fast)(sample, is_member, sides["forget"])
         auc, interval = mann_whitney_auc(members[:, 0], others[:, 0])
         has_signal = not interval[0] <= 0.5 <= interval[1]
     return MembershipAttack(
-        efficacy=float((attack.predict(sides["forget"]) == 0).mean()),
-        attack_accuracy=float(attack.score(sample, is_member)),
+        efficacy=float((called_member(sides["forget"]) == 0).mean()),
+        attack_accuracy=float((called_member(sample) == is_member).mean()),
         attack_auc=auc,
         auc_interval=interval,
         has_signal=has_signal,
@@ -92,33 +94,72 @@ def mia_efficacy(
     )
 
 
-def mann_whitney_auc(
-    higher: NDArray[numpy.float64], lower: NDArray[numpy.float64]
-) -> tuple[float, tuple[float, float]]:
-    """The probability that a value of `higher` exceeds one of `lower`, with DeLong's 95 percent interval.
+def checked_sides(**sides: ArrayLike | torch.Tensor | Sequence[float]) -> dict[str, Values]:
+    """The sides as `[n, features]`, in their order.
 
-    Args:
-        higher, lower: `[m]` and `[n]`; ties count half.
-
-    Source: DeLong et al. 1988, with the placement values computed from midranks (Sun and Xu 2014).
+    Raises:
+        ValueError: see `mia_efficacy`.
     """
-    m, n = len(higher), len(lower)
-    together = rankdata(numpy.concatenate([higher, lower]))
-    above = (together[:m] - rankdata(higher)) / n
-    below = 1.0 - (together[m:] - rankdata(lower)) / m
-    auc = float(above.mean())
-    variance = (above.var(ddof=1) / m if m > 1 else 0.0) + (below.var(ddof=1) / n if n > 1 else 0.0)
-    half = Z95 * math.sqrt(variance)
-    return auc, (max(0.0, auc - half), min(1.0, auc + half))
+    checked = {name: _features(values) for name, values in sides.items()}
+    width = next(iter(checked.values())).shape[1]
+    for name, values in checked.items():
+        if not len(values):
+            raise ValueError(f"the attack needs images on every side; {name} has none")
+        if not numpy.isfinite(values).all():
+            raise ValueError(f"{name} holds values that are not finite")
+        if values.shape[1] != width:
+            raise ValueError(f"{name} has {values.shape[1]} features an image, {next(iter(checked))} {width}")
+    return checked
 
 
-def _features(values: ArrayLike | torch.Tensor | Sequence[float]) -> NDArray[numpy.float64]:
+def _exact(sample: Values, is_member: NDArray[numpy.int64], forget: Values) -> Callable[[Values], Values]:
+    """LIBSVM's attack, as a function of values of the sample and the forget set.
+
+    Its answers are LIBSVM's to the last one. But LIBSVM sums a kernel value for every support vector and image, which
+    takes longer than the fit; the expansion gives the same decisions up to rounding, and only those too close to 0
+    for that are left to it.
+    """
+    attack = SVC(C=PENALTY, gamma="auto", kernel="rbf").fit(sample, is_member)
+    features = expansion(sample, forget)
+    if features is None:
+        return attack.predict
+    weights = attack.dual_coef_[0] @ features(attack.support_vectors_[:, 0])
+
+    def called_member(values: Values) -> Values:
+        distinct, where = numpy.unique(values[:, 0], return_inverse=True)
+        decisions = features(distinct) @ weights + attack.intercept_[0]
+        called = (decisions > 0).astype(numpy.int64)
+        unsure = abs(decisions) < UNSURE
+        if unsure.any():
+            called[unsure] = attack.predict(distinct[unsure, None])
+        return called[where]
+
+    return called_member
+
+
+def _fast(sample: Values, is_member: NDArray[numpy.int64], forget: Values) -> Callable[[Values], Values]:
+    """The same attack, fitted to its optimum through the expansion; the exact one where values lie too far apart."""
+    features = expansion(sample, forget)
+    if features is None:
+        return _exact(sample, is_member, forget)
+    sides = [numpy.unique(sample[is_member == side, 0], return_counts=True) for side in (1, 0)]
+    points, counts = (numpy.concatenate(parts) for parts in zip(*sides, strict=True))
+    signs = numpy.repeat([1.0, -1.0], [len(values) for values, _ in sides])
+    weights, intercepts = fit(features(points), signs, PENALTY * counts[None])
+
+    def called_member(values: Values) -> Values:
+        return features(values[:, 0]) @ weights[0] + intercepts[0] > -UNSURE
+
+    return called_member
+
+
+def _features(values: ArrayLike | torch.Tensor | Sequence[float]) -> Values:
     array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else numpy.asarray(values)
     array = array.astype(numpy.float64)
     return array.reshape(-1, 1) if array.ndim == 1 else array
 
 
-def _sample(values: NDArray[numpy.float64], count: int, seed: int, side: str) -> NDArray[numpy.float64]:
+def _sample(values: Values, count: int, seed: int, side: str) -> Values:
     if len(values) == count:
         return values
     generator = numpy.random.default_rng(derive_seed(seed, "mia", side))
