@@ -77,7 +77,8 @@ def card(
 
     Args:
         result: `metrics`, `base`, `retrain`, `params`, `cost`, `selection` and `details`, as `neglora unlearn --json`
-            prints them, and whatever else is to be kept, such as the trial's id.
+            prints them, and whatever else is to be kept, such as the trial's id, or `confirmed`: in `words` and
+            numbers, what the configuration came to on pairs that its search never saw.
         setting: the surroundings.
         dataset: the loaded dataset.
         forget: what was forgotten.
@@ -139,6 +140,7 @@ def card_markdown(card: Mapping[str, Any], files: Mapping[str, str]) -> str:
         f"# {_text(title)}",
         _opening(card),
         "## Measured\n\n" + _table(card),
+        *_carried(card),
         "## Settings\n\n" + "\n".join(f"- {name}: {_text(_value(value))}" for name, value in params.items()),
         "## Files\n\n" + "\n".join(f"- `{name}`: {about}" for name, about in files.items()),
         "## Load it\n\n" + _snippets(card, files),
@@ -187,6 +189,25 @@ def _table(card: Mapping[str, Any]) -> str:
     signal = card["metrics"].get("mia_has_signal")
     remark = "" if signal else " MIA is noise here: the attack cannot tell retained from test images."
     return "\n".join(lines) + f"\n\n{note}. The interval is Wilson's.{remark}"
+
+
+def _carried(card: Mapping[str, Any]) -> list[str]:
+    """How the configuration did on forget sets and seeds that its search never saw, where it was tried on any."""
+    found = card.get("confirmed")
+    if not found:
+        return []
+    lines = [f"## On what the search never saw\n\n{_text(found['words'])}"]
+    values = {**found["report"], "gap": found["gap"]}
+    measured = [name for name in ("ua", "mia", "ra", "ta", "gap") if values.get(name) is not None]
+    if measured:
+        table = [
+            "| mean % | " + " | ".join(name.upper() for name in measured) + " |",
+            "|---|" + "---:|" * len(measured),
+        ]
+        table.append("| unseen | " + " | ".join(_percent(values[name]) for name in measured) + " |")
+        lines.append("\n".join(table))
+    tried = [f"{forget_title(pair['forget'])} with seed {pair['seed']}" for pair in found["pairs"]]
+    return ["\n\n".join([*lines, f"Tried on: {_text(', '.join(tried))}."])] if tried else lines
 
 
 def _snippets(card: Mapping[str, Any], files: Mapping[str, str]) -> str:

@@ -43,10 +43,11 @@ def export(
     """Write every cell, Retrain's too, as an Optuna study that is named after it.
 
     Trials stand in the order of their numbers; Optuna numbers them anew, without gaps, and the user attribute `trial`
-    is the ledger's id. `ok` is COMPLETE; `diverged` and `failed`, and trials of which an objective was not measured,
-    are FAIL, and the user attribute `reason` says why. Every metric of the selection half is a user attribute of its
-    own; `report`, `cost` and the whole configuration, `params`, are one each. Explicit configurations that lie outside
-    of a range widen it. Times are local, as Optuna writes them.
+    is the ledger's id. Of a trial's several lines it is the one that its sampler was told: that of subsets, where it
+    was searched on them (user attribute `fidelity`). `ok` is COMPLETE; `diverged` and `failed`, and trials of which an
+    objective was not measured, are FAIL, and the user attribute `reason` says why. Every metric of the selection half
+    is a user attribute of its own; `report`, `cost` and the whole configuration, `params`, are one each. Explicit
+    configurations that lie outside of a range widen it. Times are local, as Optuna writes them.
 
     Args:
         study: a resolved space, as `study.yaml` holds it.
@@ -205,6 +206,7 @@ def exported_trial(
     trial.user_attrs = {
         "trial": record.trial,
         "status": record.status,
+        "fidelity": record.fidelity,
         **({"reason": reason} if reason else {}),
         **{name: value for name, value in record.metrics.items() if value is not None},
         "report": record.report,

@@ -28,16 +28,19 @@ from study.cli.terminal import Terminal
 from study.place import SPACE, Place
 
 if TYPE_CHECKING:
+    from neglora.data import ForgetSet
     from neglora.lora import Adapter
     from neglora.record import Record
     from neglora.reproduce import Difference, Reproduced
+    from neglora.session import Session
     from neglora.setting import Setting
 
 EPILOG = """\
 Adapters of trials on a front are kept and only merged again; other trials run again from their record. Either way the
 model is measured and compared with the record, and nothing is written where they disagree: on the same device,
 threads and versions every number has to be equal, elsewhere accuracies may differ by two images. --force writes it
-anyway, and the card says so.
+anyway, and the card says so. Of a trial that was searched on subsets only, what is known of all forgotten images is
+compared, and the card has the numbers in full.
 
 examples:
   neglora export runs/quickstart --trial digits-tinyvit_nano-neglora-0007 --to unlearned/
@@ -48,6 +51,10 @@ examples:
 
 #: Text with names and paths in it, as it is.
 PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
+#: Of a record of subsets: what was measured on all images there are.
+WHOLE = ("ua", "runner_up")
+#: What follows from clocks.
+CLOCKED = ("rte", "rte_epoch", "speedup")
 #: The run did what it should, and the outcome is not what the record says.
 DISAGREES = 1
 
@@ -82,10 +89,10 @@ def main(arguments: argparse.Namespace) -> int:
         records = place.read_ledger()
     if arguments.optuna:
         return _export_optuna(arguments, place, study, records)
-    record = _record(records, arguments.trial, place)
+    lines = _lines(records, arguments.trial, place)
     with user_errors(*data_errors(), StorageError, ExportError, Diverged):
         check_folder(arguments.to)
-        return _export(arguments, place, study, record)
+        return _export(arguments, place, study, lines, records)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -127,25 +134,31 @@ def _export_optuna(arguments: argparse.Namespace, place: Place, study: Mapping[s
     return 0
 
 
-def _record(records: list[Record], trial: str, place: Place) -> Record:
-    """The full record of a trial.
+def _lines(records: list[Record], trial: str, place: Place) -> list[Record]:
+    """The records of a trial that left a model: in full, or else on subsets, then that of unseen pairs.
 
     Raises:
-        UserError: there is none, or it holds no model.
+        UserError: there is none.
     """
     if not records:
         raise UserError(f"{place.title} has no trials yet: there is no ledger in it, or an empty one")
-    found = next((record for record in records if record.trial == trial and record.fidelity == "full"), None)
-    if found is None:
-        known = [record.trial for record in records]
+    lines = {record.fidelity: record for record in records if record.trial == trial}
+    if not lines:
+        known = list(dict.fromkeys(record.trial for record in records))
         near = difflib.get_close_matches(trial, known, n=3, cutoff=0.5) or known[:3]
         raise UserError(f"{place.title} has no trial {trial!r}; the nearest are {', '.join(near)}")
-    if not any(replicate["status"] == "ok" for replicate in found.replicates):
-        raise UserError(f"{trial} is {found.status} and left no model: {found.reason}")
-    return found
+    made = [record for record in lines.values() if any(one["status"] == "ok" for one in record.replicates)]
+    if not made:
+        last = list(lines.values())[-1]
+        raise UserError(f"{trial} is {last.status} and left no model: {last.reason}")
+    found = {record.fidelity: record for record in made}
+    best = found.get("full") or found.get("search")
+    return [record for record in (best, found.get("confirm")) if record is not None]
 
 
-def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any], record: Record) -> int:
+def _export(
+    arguments: argparse.Namespace, place: Place, study: Mapping[str, Any], lines: list[Record], records: list[Record]
+) -> int:
     from neglora.card import card, result_of
     from neglora.data import parse_forget
     from neglora.export import write_export
@@ -156,10 +169,11 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
 
     console = Terminal()
     storage = storage_of(arguments.storage, writes=False) if arguments.storage else place.storage
-    method = record.cell["method"]
-    setting = _setting(arguments, study, record)
-    number = _replicate(arguments, setting, record)
+    method = lines[0].cell["method"]
+    setting = _setting(arguments, study, lines[0])
+    record, number = _replicate(arguments, setting, lines)
     replicate = record.replicates[number]
+    sampled = record.fidelity == "search"
     command = reproduce_command(record, study, number) if method != "retrain" else None
     session = Session(storage, commits=False)
     info = session.dataset(setting).info
@@ -172,12 +186,16 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
             if adapter is None:
                 console.print(f"{record.trial} has no kept adapter and runs again", **PLAIN)
             again = reproduce(session, setting, method, record.params, replicate, adapter)
-        result = result_of(session, setting, method, record.params, forget, _as_measured(replicate, again))
+        measured = _in_full(session, setting, forget, replicate, again) if sampled else _as_measured(replicate, again)
+        result = result_of(session, setting, method, record.params, forget, measured)
     except LookupError as error:
         raise UserError(f"{error.args[0]}. This makes it again:\n  {_making(command, place, storage)}") from error
     changed = changed_surroundings(record, replicate, session, setting)
-    found = differences(replicate, again, exact=not changed and (again.from_kept or session.device.type == "cpu"))
+    recorded = _comparable(replicate) if sampled else replicate
+    found = differences(recorded, again, exact=not changed and (again.from_kept or session.device.type == "cpu"))
     words = _verdict(found, changed)
+    if sampled:
+        words = f"Its record is of subsets, and was compared in what it says of all forgotten images. {words}"
     refused = any(not difference.tolerated for difference in found)
     for difference in found:
         print(f"neglora: {difference}", file=sys.stderr)
@@ -192,7 +210,8 @@ def _export(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any
     made = card(
         result
         | {"study": study["study"], "trial": record.trial, "command": command}
-        | {"checked": {"words": words + ".", "changed": changed, "differences": [str(one) for one in found]}},
+        | {"checked": {"words": words + ".", "changed": changed, "differences": [str(one) for one in found]}}
+        | {"confirmed": _confirmed(record, records)},
         setting=setting,
         dataset=session.dataset(setting),
         forget=forget,
@@ -233,8 +252,8 @@ def _kept(place: Place, trial: str, replicate: Mapping[str, Any]) -> Adapter | N
         return kept_adapter(file)
 
 
-def _replicate(arguments: argparse.Namespace, setting: Setting, record: Record) -> int:
-    """The number of the replicate that is asked for: the first that fits and is not diverged.
+def _replicate(arguments: argparse.Namespace, setting: Setting, lines: list[Record]) -> tuple[Record, int]:
+    """The record and the number of the replicate that is asked for: the first that fits and is not diverged.
 
     Raises:
         UserError: there is none; the message lists those there are.
@@ -243,15 +262,52 @@ def _replicate(arguments: argparse.Namespace, setting: Setting, record: Record) 
 
     info = setting.dataset_info()
     asked = None if arguments.forget is None else parse_forget(info, forget_of(arguments.forget))
-    for number, replicate in enumerate(record.replicates):
-        fits = asked is None or parse_forget(info, replicate["forget"]) == asked
-        if fits and arguments.seed in (None, replicate["seed"]) and replicate["status"] == "ok":
-            return number
+    for record in lines:
+        for number, replicate in enumerate(record.replicates):
+            fits = asked is None or parse_forget(info, replicate["forget"]) == asked
+            if fits and arguments.seed in (None, replicate["seed"]) and replicate["status"] == "ok":
+                return record, number
     listing = ", ".join(
         f"--forget {one['forget']} --seed {one['seed']}" + ("" if one["status"] == "ok" else f" ({one['status']})")
+        for record in lines
         for one in record.replicates
     )
-    raise UserError(f"{record.trial} has no such replicate to export; it has {listing}")
+    raise UserError(f"{lines[0].trial} has no such replicate to export; it has {listing}")
+
+
+def _confirmed(record: Record, records: list[Record]) -> dict[str, Any] | None:
+    """What the trial came to on pairs that its search never saw; None where it was not tried on any."""
+    from study.carried import RULE, as_plain, carried, in_words
+
+    for one in carried(records, str(record.cell["dataset"]), str(record.cell["model"])):
+        if one.trial == record.trial:
+            return {"words": f"{in_words(one)} {RULE}", **as_plain(one)}
+    return None
+
+
+def _comparable(replicate: Mapping[str, Any]) -> dict[str, Any]:
+    """A replicate that was measured on subsets, with those of its values that are of all images: D_f is whole."""
+    whole = {name: value for name, value in replicate["metrics"].items() if name in WHOLE}
+    return {**replicate, "metrics": whole, "report": {}}
+
+
+def _in_full(
+    session: Session, setting: Setting, forget: ForgetSet, replicate: Mapping[str, Any], again: Reproduced
+) -> dict[str, Any]:
+    """A replicate that was measured on subsets as it is in full; its clocks stay as they were recorded."""
+    from neglora.evaluation import with_reference
+    from neglora.replicate import reference
+
+    retrained = reference(session, setting, forget, replicate["seed"])
+    oracle = retrained[0] if retrained else None
+    timed = {name: replicate["metrics"].get(name) for name in CLOCKED}
+    details = {name: value for name, value in replicate["details"].items() if name not in ("intervals", "attack")}
+    return {
+        **replicate,
+        "metrics": with_reference(again.metrics, oracle.metrics if oracle else None) | timed,
+        "report": with_reference(again.report, oracle.report if oracle else None) | timed,
+        "details": details | {"counts": again.counts},
+    }
 
 
 def _as_measured(replicate: Mapping[str, Any], again: Reproduced) -> dict[str, Any]:

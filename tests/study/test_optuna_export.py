@@ -155,7 +155,7 @@ def test_values_parameters_states_and_times_are_the_ledgers(whole):
             assert trial.constraints == pytest.approx({"ta:min": 0.9 - ta, "ua:min": 0.5 - ua, "ua:max": ua - 0.99})
         else:
             assert (trial.state.name, trial.values) == ("FAIL", None)
-        assert trial.user_attrs["status"] == record.status
+        assert (trial.user_attrs["status"], trial.user_attrs["fidelity"]) == (record.status, record.fidelity)
         assert trial.user_attrs["params"] == record.params
         assert (trial.user_attrs["report"], trial.user_attrs["cost"]) == (record.report, record.cost)
         for metric in METRICS:
@@ -193,6 +193,26 @@ def test_distributions_are_those_of_the_space_with_room_for_explicit_configurati
         "batch_size": CategoricalDistribution((16, 64)),
     }
     assert listed.params == {"rank": 4, "targets": targets[2], "lr": 1e-3, "batch_size": 16}
+
+
+def test_of_several_lines_the_one_that_the_sampler_was_told(tmp_path):
+    """Samplers that go on from the database see what ours saw; a look at the probe says why it has no more."""
+    own = written("neggrad", 0, {"lr": 1e-4, "epochs": 3}, metrics=handmade.values(ua=0.7))
+    seen = handmade.searched_line(written("neggrad", 0, own.params, metrics=handmade.values(ua=0.7)), ra=0.55)
+    looked = written("neggrad", 1, own.params, fidelity="search", report={}, reason=handmade.AT_CHANCE)
+    confirmed = handmade.confirmed_line(own, [(5, 0, handmade.values(ua=0.1))])
+    folder = tmp_path / "exported"
+    with Ledger.open(folder) as ledger:
+        (folder / "study.yaml").write_text(yaml.safe_dump(parse_space(SPACE, "space.yaml").resolved()))
+        for record in (looked, seen, own, confirmed):
+            ledger.append(record)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert export(folder, url) == 0
+    first, second = loaded(url)[NEGGRAD].trials
+    assert first.values == [0.7, 0.55, seen.metrics["gap"]]
+    assert (first.user_attrs["fidelity"], first.user_attrs["report"]) == ("search", {})
+    assert "reason" not in first.user_attrs
+    assert (second.state.name, second.user_attrs["reason"]) == ("COMPLETE", handmade.AT_CHANCE)
 
 
 def test_a_study_that_is_there_already_is_refused_and_replaced_when_forced(study, tmp_path, capsys):

@@ -121,6 +121,101 @@ def test_the_command_on_the_card_makes_the_same_numbers(study, tmp_path, capsys)
     assert again["sha256"] == card["sha256"], "the same weights, adapter and base to the bit"
 
 
+@pytest.fixture(scope="module")
+def staged(study, tmp_path_factory) -> Path:
+    """A study on the same artifacts, measured in stages: the second trial in full too, and on what was not seen."""
+    folder = study.parent / "staged"
+    plain = yaml.safe_load(SPACE) | {"study": "staged", "replicates": {"forget": [[1, 2]], "seeds": [0]}}
+    plain["evaluation"] = {"attacks": "confidence", "retain_samples": 200, "test_samples": 60}
+    space = parse_space(yaml.safe_dump(plain | {"confirm": {"forget": [3]}}), "staged.yaml")
+    session = Session(study.parent)
+    cell = next(cell for cell in space.cells() if cell.method == "neglora")
+    setting = setting_of(space.resolved(), "digits", "resnet_nano")
+    folder.mkdir()
+    (folder / "study.yaml").write_text(yaml.safe_dump(space.resolved()))
+    with Ledger.open(folder) as ledger:
+        for number, fidelity, forget in (
+            (0, "search", [1, 2]),
+            (1, "search", [1, 2]),
+            (1, "full", [1, 2]),
+            (1, "confirm", 3),
+        ):
+            task = Task(
+                trial=trial_id(cell.identity, number),
+                cell=cell.identity,
+                params=cell.fixed,
+                setting=setting,
+                replicates=((forget, 0),),
+                fidelity=fidelity,
+            )
+            ledger.append(run_trial(session, task))
+    assert [record.fidelity for record in read_ledger(folder)] == ["search", "search", "full", "confirm"]
+    return folder
+
+
+def test_a_trial_on_subsets_is_made_again_and_measured_in_full(staged, tmp_path, capsys):
+    assert export(staged, NEGLORA, tmp_path / "out") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "runs again" in told
+    assert (
+        "Its record is of subsets, and was compared in what it says of all forgotten images. It measures exactly"
+        in told
+    )
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    # The other trial has the same configuration, and was measured in full.
+    full = next(record for record in read_ledger(staged) if record.fidelity == "full")
+    timed = {"rte", "rte_epoch", "speedup"}
+    for half, key in (("report", "metrics"), ("metrics", "selection")):
+        recorded = full.replicates[0][half]
+        assert {name: card[key].get(name) for name in set(recorded) - timed} == {
+            name: value for name, value in recorded.items() if name not in timed
+        }
+    assert card["details"]["counts"] == full.replicates[0]["details"]["counts"]
+    assert card["confirmed"] is None
+    assert "never saw" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_subsets_say_of_all_forgotten_images_has_to_be_met(staged, study, tmp_path, capsys):
+    folder = tmp_path / "spoiled"
+    folder.mkdir()
+    (folder / "study.yaml").write_bytes((staged / "study.yaml").read_bytes())
+    record = json.loads((staged / "ledger.jsonl").read_text().splitlines()[0])
+    record["replicates"][0]["metrics"]["ua"] -= 0.5
+    # On a sample it may be another one.
+    record["replicates"][0]["metrics"]["ra"] -= 0.5
+    (folder / "ledger.jsonl").write_text(json.dumps(record) + "\n")
+    assert export(folder, NEGLORA, tmp_path / "out", "--storage", str(study.parent)) == 1
+    told = capsys.readouterr().err
+    assert "ua on the selection half" in told
+    assert "ra on the" not in told
+
+
+def test_the_card_says_how_the_trial_carried_over(staged, tmp_path):
+    trial = NEGLORA.replace("0000", "0001")
+    _, _, full, confirm = read_ledger(staged)
+    assert export(staged, trial, tmp_path / "out") == 0
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["metrics"] == full.replicates[0]["report"]
+    assert card["confirmed"]["pairs"] == [{"forget": 3, "seed": 0, "status": "ok"}]
+    assert card["confirmed"]["report"] == confirm.report
+    told = (tmp_path / "out" / "README.md").read_text()
+    assert "## On what the search never saw" in told
+    assert card["confirmed"]["words"].split(":")[0] in told
+    assert f"{100 * confirm.report['ra']:.2f}" in told
+    assert "Tried on: 3 with seed 0." in told
+
+
+def test_the_model_of_an_unseen_pair_is_exported_too(staged, tmp_path, capsys):
+    trial = NEGLORA.replace("0000", "0001")
+    confirm = read_ledger(staged)[-1]
+    assert export(staged, trial, tmp_path / "out", "--forget", "3") == 0
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["metrics"] == confirm.replicates[0]["report"]
+    assert "--forget 3" in card["command"]
+    assert export(staged, trial, tmp_path / "no", "--forget", "7") == 2
+    assert "it has --forget [1, 2] --seed 0, --forget 3 --seed 0" in capsys.readouterr().err
+
+
 @pytest.fixture
 def spoiled(study, tmp_path) -> Path:
     """The same study, whose records say something else."""
