@@ -11,7 +11,7 @@ from neglora.objectives import METRICS, Direction
 
 Points = Sequence[Sequence[float | None]] | np.ndarray
 
-#: So many points are compared with all others at a time: quick, and memory stays small for thousands.
+#: So many points are compared with a front at a time: quick, and memory stays small for thousands.
 _ROWS = 128
 
 
@@ -31,13 +31,16 @@ def front(points: Points, directions: Sequence[Direction]) -> list[int]:
     """
     losses = _losses(points, directions)
     measured = np.flatnonzero(~np.isnan(losses).any(axis=1))
-    kept = losses[measured]
-    dominated = np.zeros(len(kept), dtype=bool)
-    for start in range(0, len(kept), _ROWS):
-        mine = kept[start : start + _ROWS, None]
-        as_good, better = np.all(kept <= mine, axis=2), np.any(kept < mine, axis=2)
-        dominated[start : start + _ROWS] = np.any(as_good & better, axis=1)
-    return [int(index) for index in measured[~dominated]]
+    # In lexicographic order what dominates a point comes before it, and is itself on the front or behind one that is.
+    order = measured[np.lexsort(losses[measured].T[::-1])]
+    found = np.empty(0, dtype=int)
+    for start in range(0, len(order), _ROWS):
+        mine = order[start : start + _ROWS]
+        found = np.concatenate([found, mine])
+        rivals, block = losses[found], losses[mine, None]
+        dominated = np.any(np.all(rivals <= block, axis=2) & np.any(rivals < block, axis=2), axis=1)
+        found = np.concatenate([found[: -len(mine)], mine[~dominated]])
+    return sorted(found.tolist())
 
 
 def beaten(points: np.ndarray, others: np.ndarray) -> np.ndarray:
