@@ -166,8 +166,8 @@ class PrefixCache:
     the host's memory otherwise.
 
     Args:
-        budget_bytes: of all activations and labels together; the least recently used go first. What alone is larger
-            is never kept, but computed each time.
+        budget_bytes: of all activations and labels together, those that are just computed included; the least recently
+            used go first. What alone is larger is never kept, but computed each time.
 
     Attributes:
         hits: how many times batches were had without computing.
@@ -176,13 +176,14 @@ class PrefixCache:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.hits = 0
-        self._kept: OrderedDict[Hashable, list[tuple[Tensor, Tensor]]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._too_large: set[Hashable] = set()
         self._seconds: dict[Hashable, float] = {}
 
     @property
     def held_bytes(self) -> int:
         """Bytes of what is kept."""
-        return sum(_size(batch) for batches in self._kept.values() for batch in batches)
+        return sum(kept.bytes for kept in self._kept.values())
 
     def seconds(self, key: Hashable) -> float:
         """What computing a key's activations took the first time, images included.
@@ -211,35 +212,45 @@ class PrefixCache:
         return _Shared(self, key, Through(model, cut, batches))
 
     def _iterate(self, key: Hashable, source: Through) -> Iterator[tuple[Tensor, Tensor]]:
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            self.hits += 1
-            for activations, labels in kept:
-                yield activations.to(labels.device), labels
+        if key not in self._kept:
+            yield from self._computed(key, source)
             return
-        found: list[tuple[Tensor, Tensor]] = []
-        size, spent = 0, 0.0
-        started = time.perf_counter()
+        self._kept.move_to_end(key)
+        self.hits += 1
+        for activations, labels in self._kept[key].batches:
+            yield activations.to(labels.device), labels
+
+    def _computed(self, key: Hashable, source: Through) -> Iterator[tuple[Tensor, Tensor]]:
+        found = _Kept([], 0)
+        seconds, started = 0.0, time.perf_counter()
         for activations, labels in source:
             _synchronize(labels.device)
-            spent += time.perf_counter() - started
-            size += _size((activations, labels))
-            if size <= self.budget_bytes:
-                found.append((_placed(activations), labels))
-            else:
-                found.clear()
+            seconds += time.perf_counter() - started
+            if key not in self._too_large:
+                found.bytes += activations.nbytes + labels.nbytes
+                if found.bytes > self.budget_bytes:
+                    self._too_large.add(key)
+                    found.batches.clear()
+                else:
+                    self._make_room(found.bytes)
+                    found.batches.append((_placed(activations), labels))
             yield activations, labels
             started = time.perf_counter()
-        self._seconds.setdefault(key, spent)
-        if size <= self.budget_bytes:
-            self._keep(key, found)
+        self._seconds.setdefault(key, seconds)
+        if key not in self._too_large:
+            self._kept[key] = found
 
-    def _keep(self, key: Hashable, batches: list[tuple[Tensor, Tensor]]) -> None:
-        self._kept[key] = batches
-        self._kept.move_to_end(key)
-        while self.held_bytes > self.budget_bytes:
+    def _make_room(self, size: int) -> None:
+        while self._kept and self.held_bytes + size > self.budget_bytes:
             self._kept.popitem(last=False)
+
+
+@dataclass
+class _Kept:
+    """The batches of one key, and what they take."""
+
+    batches: list[tuple[Tensor, Tensor]]
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -280,10 +291,6 @@ class ActivationBatches:
         for first, last in pairwise([*batch_starts(len(order), self.batch_size), len(order)]):
             rows = order[first:last]
             yield self.activations[rows], self.labels[rows]
-
-
-def _size(batch: tuple[Tensor, Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in batch)
 
 
 def _placed(activations: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def steps(model: nn.Module) -> tuple[Step, ...]:
 
 
 def _stage_steps(name: str, stage: ConvLayer | TinyVitStage) -> Iterator[Step]:
-    """Downsampling, and both halves of every block; maps are `[b, c, h, w]` between stages, `[b, h, w, c]` within."""
+    """Downsampling, and both halves of every block; maps are `[b, c, h, w]` between all of them."""
     blocks = [(f"{name}.blocks.{number}", block) for number, block in stage.blocks.named_children()]
     if isinstance(stage, ConvLayer):
         yield from (Step((own,), block) for own, block in blocks)
@@ -122,7 +122,6 @@ def _stage_steps(name: str, stage: ConvLayer | TinyVitStage) -> Iterator[Step]:
     for own, block in blocks:
         yield Step((f"{own}.attn", f"{own}.drop_path1", f"{own}.local_conv"), partial(_attend, block))
         yield Step((f"{own}.mlp", f"{own}.drop_path2"), partial(_feed_forward, block))
-    yield Step((), _channels_first)
 
 
 def _embed(model: TinyVit, images: Tensor) -> Tensor:
@@ -138,15 +137,12 @@ def _classify(head: NormMlpClassifierHead, features: Tensor) -> Tensor:
 
 
 def _downsample(stage: TinyVitStage, maps: Tensor) -> Tensor:
-    return stage.downsample(maps).permute(0, 2, 3, 1)
-
-
-def _channels_first(maps: Tensor) -> Tensor:
-    return maps.permute(0, 3, 1, 2)
+    return stage.downsample(maps)
 
 
 def _attend(block: TinyVitBlock, maps: Tensor) -> Tensor:
-    """A block's first half, attention within windows and the local convolution: `[b, h, w, c]` to `[b, c, h, w]`."""
+    """A block's first half: attention within windows, which may pad the map, and the local convolution."""
+    maps = maps.permute(0, 2, 3, 1)
     batch, height, width, channels = maps.shape
     size = block.window_size
     below, right = -height % size, -width % size
@@ -160,10 +156,11 @@ def _attend(block: TinyVitBlock, maps: Tensor) -> Tensor:
 
 
 def _feed_forward(block: TinyVitBlock, maps: Tensor) -> Tensor:
-    """A block's second half, the feed-forward network at every place: `[b, c, h, w]` to `[b, h, w, c]`."""
+    """A block's second half: the feed-forward network, at every place by itself."""
     batch, channels, height, width = maps.shape
     places = maps.reshape(batch, channels, height * width).transpose(1, 2)
-    return (places + block.drop_path2(block.mlp(places))).view(batch, height, width, channels)
+    places = places + block.drop_path2(block.mlp(places))
+    return places.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 FAMILY = Family(
