@@ -43,9 +43,7 @@ def overview(source: Source) -> Overview:
     records = source.lines
     searched = [record for record in records if record.cell["method"] != "retrain"]
     references = [record for record in records if record.cell["method"] == "retrain"]
-    bases = [base for record in references for item in record.replicates for base in item.get("bases") or []]
-    durations = [(base.get("cost") or {}).get("train_seconds") for base in bases]
-    trained = [float(duration) for duration in durations if duration is not None]
+    trained = _bases(references)
     return Overview(
         trials=by_status(source.searched),
         unlearn_seconds=_total(searched, "unlearn_seconds"),
@@ -56,6 +54,17 @@ def overview(source: Source) -> Overview:
         span_seconds=_span(records),
         hardware=sorted({hardware for record in records for hardware in _hardware(record)}),
     )
+
+
+def _bases(references: Iterable[Record]) -> list[float]:
+    """Seconds that each base took; several forget sets start from the same one."""
+    found: dict[tuple[object, ...], Any] = {}
+    for record in references:
+        for item in record.replicates:
+            for base in item.get("bases") or []:
+                place = (record.cell["dataset"], record.cell["model"], item.get("seed"), base.get("sparsity"))
+                found[place] = (base.get("cost") or {}).get("train_seconds")
+    return [float(seconds) for seconds in found.values() if seconds is not None]
 
 
 def _costs(record: Record) -> Iterable[dict[str, Any]]:

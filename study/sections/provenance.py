@@ -23,9 +23,9 @@ def versions(source: Source) -> dict[str, list[str]]:
 
 
 def splits(source: Source) -> list[dict[str, Any]]:
-    """The distinct image counts of all replicates, in the order of the ledger."""
+    """The distinct image counts of all replicates that were measured in full, in the order of the ledger."""
     found: list[dict[str, Any]] = []
-    for record in source.records:
+    for record in (record for record in source.records if record.fidelity != "search"):
         for replicate in record.replicates:
             counts = (replicate.get("details") or {}).get("counts")
             entry = {

@@ -75,6 +75,22 @@ def test_overview_sums_over_replicates():
     assert facts.hardware == ["cpu, 1 thread"]
 
 
+def test_a_base_that_several_forget_sets_start_from_counts_once():
+    oracle = handmade.retrain()
+    again = [
+        one | {"forget": forget, "seed": seed} for one in oracle.replicates for forget in (5, 8) for seed in (0, 1)
+    ]
+    facts = overview(source([oracle, handmade.confirmed_line(oracle, [], replicates=again)]))
+    assert facts.base_seconds == 2 * (25.0 + 8.0)
+    assert facts.retrain_seconds == 5 * 25.0
+
+
+def test_the_images_of_the_search_are_no_split(staged):
+    assert "Images of digits, 3 forgotten128 to forget, 1,129 to retain, 243 in the test half" in staged.text
+    assert "Images of digits, 8 forgotten" in staged.text
+    assert "200 to retain" not in staged.text
+
+
 def test_bases_of_a_file_of_weights_took_no_training():
     records = handmade.searched(2, (0, 1))
     for base in (base for record in records for item in record.replicates for base in item.get("bases") or []):
