@@ -3,11 +3,17 @@
 Trial n follows from the cell's trials 0..n-batch and from nothing that depends on time, so that it is the same for one
 worker or twenty and after a kill. The trials between n-batch and n count as running for the sampler, whether they have
 ended or not.
+
+A run of several epochs passes through runs of fewer. Where these are trials too they ride along: configurations that
+were listed and differ in `epochs` alone; and, where snapshots are asked for, the fewer epochs that the space lists, as
+the trials n+1, n+2, ... behind trial n. Such a trial is known with the one that it rides in, and counts as any other:
+in the budget, and in the batch, of which a run of two trials takes two places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from optuna.trial import TrialState
@@ -16,7 +22,7 @@ from neglora.objectives import METRICS
 from neglora.record import Record, Status, configuration_key
 from neglora.seeds import derive_seed
 from study.dimensions import Choice, point, shuffled, size_of
-from study.samplers import SAMPLERS, ask
+from study.samplers import OF_STUDY, SAMPLERS, ask
 from study.suggestions import Counts, Finished, SearchedCell, SearchError, Suggestion, Waiting
 from study.told import Constraints, KnownTrial, is_of, known_trial, outside, searched_records, told_trial
 
@@ -36,6 +42,7 @@ class CellSearch:
         seed: the seed of the search, the same for all cells.
         batch: trial n follows from trials 0..n-batch: at least this many can run at once.
         budget: trials of the cell, explicit and failed ones too; that of the cell if None.
+        snapshots: a suggested trial brings along those of fewer epochs that the space lists and that are new.
 
     Raises:
         SearchError: an unknown sampler or metric, a batch or budget below 1, a grid over a continuous range, a list
@@ -52,6 +59,7 @@ class CellSearch:
         seed: int,
         batch: int,
         budget: int | None = None,
+        snapshots: bool = False,
     ) -> None:
         self.cell = cell
         self.budget = cell.trials if budget is None else budget
@@ -60,19 +68,26 @@ class CellSearch:
         self._constraints = {name: dict(bounds) for name, bounds in constraints.items()}
         self._seed = seed
         self._batch = batch
+        self._snapshots = snapshots
         self._size = size_of(cell.dimensions)
         self._check()
         self._explicit = self._distinct(cell.configurations)
+        # Numbers of explicit configurations that differ in epochs alone.
+        self._families: dict[str, list[int]] = {}
+        for number, params in enumerate(self._explicit):
+            self._families.setdefault(self._family(params), []).append(number)
         # By trial number: what has been handed out or stands in the ledger, and what has ended.
         self._params: dict[int, dict[str, Any]] = {}
         self._noted: dict[int, dict[str, Any]] = {}
         self._told: dict[int, KnownTrial] = {}
         self._status: dict[int, Status] = {}
-        # Keys of the configurations that were ever known, and of those among them that are points of the space.
-        self._seen: set[str] = set()
+        # The first number of every configuration that was ever known, by key; keys of those that are of the space.
+        self._holder: dict[str, int] = {}
         self._covered: set[str] = set()
-        # Everything below has been handed out, has been told, stands among the seen: so that nothing is counted twice.
+        # Everything below has been handed out, has been told, is held by a trial: so that nothing is counted twice.
         self._next = self._prefix = self._place = 0
+        # The first suggested trial of which it is not settled yet which ones behind it ride along.
+        self._leader = len(self._explicit)
 
     def restore(self, records: Iterable[Record]) -> None:
         """Take up what a ledger holds of this cell, in any order and with any gaps; the rest is left out."""
@@ -80,21 +95,25 @@ class CellSearch:
             self._take(record)
 
     def suggest(self) -> Suggestion | Waiting | Finished:
-        """The next trial to run: the lowest number that is neither in the ledger nor handed out."""
+        """The next trial to run, the lowest number that is neither in the ledger nor handed out, with those in its run.
+
+        Of a run's trials the one of most epochs is the suggestion, and the others are its `passing`.
+        """
         number = self._next_number()
         if number >= self.budget:
             return Finished(f"all {self.budget} trials of the budget were handed out", exhausted=False)
         if self._is_explicit(number):
-            params, noted = self._explicit[number], self._first_notes(number)
-        elif self.exhausted:
+            return self._hand_out(self._listed_with(number))
+        leader = self._leader_of(number)
+        if leader < number:
+            return self._hand_out(self._riding(leader, self._params[leader], self._noted[leader]))
+        if self.exhausted:
             return Finished(f"all {self._size} configurations of the space were handed out", exhausted=True)
-        elif self._told_prefix() < self._known_before(number):
+        if self._told_prefix() < self._known_before(number):
             return Waiting(number, until=number - self._batch)
-        else:
-            searched, noted = self._derive(number)
-            params = {**self.cell.fixed, **searched}
-        self._know(number, params, noted)
-        return Suggestion(number, dict(params), dict(noted))
+        searched, noted = self._derive(number)
+        own = Suggestion(number, {**self.cell.fixed, **searched}, noted)
+        return self._hand_out([own, *self._riding(number, own.params, noted)])
 
     def tell(self, record: Record) -> None:
         """Take up the record of a trial that was handed out.
@@ -165,7 +184,7 @@ class CellSearch:
     def _know(self, number: int, params: dict[str, Any], noted: dict[str, Any]) -> None:
         self._params[number], self._noted[number] = params, noted
         key = self._key(params)
-        self._seen.add(key)
+        self._holder[key] = min(number, self._holder.get(key, number))
         if not outside(self.cell, params):
             self._covered.add(key)
 
@@ -190,7 +209,58 @@ class CellSearch:
         return max(0, number - self._batch + 1) if SAMPLERS[self._sampler_name].learns else 0
 
     def _is_explicit(self, number: int) -> bool:
-        return number < len(self._explicit) and self._key(self._explicit[number]) not in self._seen
+        return number < len(self._explicit) and self._key(self._explicit[number]) not in self._holder
+
+    def _hand_out(self, run: Sequence[Suggestion]) -> Suggestion:
+        """The trials of one run as one suggestion; those that are known already are left out."""
+        new = [trial for trial in run if trial.number not in self._params]
+        for trial in new:
+            self._know(trial.number, trial.params, trial.system_attrs)
+        copies = [Suggestion(trial.number, dict(trial.params), dict(trial.system_attrs)) for trial in new]
+        *passing, own = sorted(copies, key=lambda trial: trial.params.get("epochs", 0))
+        return replace(own, passing=tuple(passing))
+
+    def _listed_with(self, number: int) -> list[Suggestion]:
+        """Explicit configurations that differ from that of trial `number` in epochs alone, and itself."""
+        return [
+            Suggestion(other, self._explicit[other], self._first_notes(other))
+            for other in self._families[self._family(self._explicit[number])]
+            if other < self.budget and self._is_explicit(other)
+        ]
+
+    def _family(self, params: Mapping[str, Any]) -> str:
+        return self._key({**params, "epochs": None})
+
+    def _leader_of(self, number: int) -> int:
+        """The trial in whose run trial `number` is, or itself; all trials before it are known."""
+        while self._leader < number:
+            leader = self._leader
+            last = leader + len(self._riding(leader, self._params[leader], self._noted[leader]))
+            if number <= last:
+                return leader
+            self._leader = last + 1
+        return number
+
+    def _riding(self, number: int, params: Mapping[str, Any], noted: Mapping[str, Any]) -> list[Suggestion]:
+        """The trials behind suggested trial `number` that ride in its run, known ones too, as far as the budget goes.
+
+        They are of its generation, where the sampler notes one.
+        """
+        listed = self.cell.dimensions.get("epochs")
+        if not self._snapshots or number < len(self._explicit) or not isinstance(listed, Choice):
+            return []
+        if not listed.contains(params.get("epochs")):
+            return []
+        riding: list[Suggestion] = []
+        for epochs in sorted(value for value in listed.values if value < params["epochs"]):
+            place, passed = number + 1 + len(riding), {**params, "epochs": epochs}
+            holder = self._holder.get(self._key(passed))
+            if holder is None and (place in self._params or place >= self.budget):
+                break
+            if holder in (None, place):
+                own = {name: note for name, note in noted.items() if not name.startswith(OF_STUDY)}
+                riding.append(Suggestion(place, passed, own))
+        return riding
 
     def _first_notes(self, number: int) -> dict[str, Any]:
         """What a sampler notes about a trial before it knows any: NSGA counts it to its first generation."""
@@ -245,4 +315,4 @@ class CellSearch:
         return ask(SAMPLERS[sampler], self.cell.dimensions, self._objectives, trials, seed=seed, budget=self.budget)
 
     def _is_new(self, searched: Mapping[str, Any]) -> bool:
-        return self._key({**self.cell.fixed, **searched}) not in self._seen
+        return self._key({**self.cell.fixed, **searched}) not in self._holder

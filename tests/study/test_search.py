@@ -46,12 +46,24 @@ def make_search(cell: Cell, sampler: str, **options: Any) -> CellSearch:
     return CellSearch(cell, sampler=sampler, objectives=objectives, **options)
 
 
+def trials_of(suggestion: Suggestion) -> list[Suggestion]:
+    """The trials of a run; those that it passes through are what it would be after fewer epochs."""
+    epochs = [passed.params["epochs"] for passed in suggestion.passing]
+    assert epochs == sorted(set(epochs))
+    for passed in suggestion.passing:
+        assert not passed.passing
+        assert passed.params["epochs"] < suggestion.params["epochs"]
+        assert passed.params | {"epochs": suggestion.params["epochs"]} == suggestion.params
+    return [*suggestion.passing, suggestion]
+
+
 def simulate(
     make: Callable[[], CellSearch], *, workers: int, chaos: int = 0, kills: float = 0.0
 ) -> dict[int, dict[str, Any]]:
     """Run a search to its end with workers that finish in random order; returns the trials that the ledger holds.
 
-    After a kill the searcher and everything in flight are gone, and the lines of the ledger are all there is.
+    After a kill the searcher and everything in flight are gone, and the lines of the ledger are all there is. A run
+    writes the lines of its trials one after the other, in any order, and may be killed between them.
     """
     dice = random.Random(chaos)
     search, ledger, flying = make(), [], []
@@ -61,14 +73,16 @@ def simulate(
         if not flying:
             assert isinstance(search.suggest(), Finished)
             break
-        record = run_trial(flying.pop(dice.randrange(len(flying))))
-        ledger.append(record.to_line())
-        search.tell(Record.from_line(ledger[-1]))
-        if dice.random() < kills:
-            search, flying = make(), []
-            search.restore(Record.from_line(line) for line in dice.sample(ledger, len(ledger)))
-        elif dice.random() < kills:
-            search = pickle.loads(pickle.dumps(search))
+        run = trials_of(flying.pop(dice.randrange(len(flying))))
+        for trial in dice.sample(run, len(run)):
+            ledger.append(run_trial(trial).to_line())
+            search.tell(Record.from_line(ledger[-1]))
+            if dice.random() < kills:
+                search, flying = make(), []
+                search.restore(Record.from_line(line) for line in dice.sample(ledger, len(ledger)))
+                break
+            if dice.random() < kills:
+                search = pickle.loads(pickle.dumps(search))
     assert search.done
     assert search.counts.ended == len(ledger)
     trials = {record.number: record.params for record in map(Record.from_line, ledger)}
@@ -207,6 +221,157 @@ def test_explicit_configurations_run_first_once_and_within_the_budget(sampler: s
     assert trials[3]["dropout"] == 0.0
     assert all(params["rank"] != 64 and params["dropout"] == 0.1 for number, params in trials.items() if number > 3)
     assert trials == simulate(lambda: make_search(cell, sampler), workers=4, chaos=2, kills=0.3)
+
+
+def runs_of(search: CellSearch) -> list[list[int]]:
+    """The numbers of every run, in the order in which they are handed out; one run at a time."""
+    runs = []
+    while isinstance(suggestion := search.suggest(), Suggestion):
+        runs.append([trial.number for trial in trials_of(suggestion)])
+        for trial in trials_of(suggestion):
+            search.tell(run_trial(trial))
+    return runs
+
+
+LISTED = tuple(
+    {"rank": rank, "targets": "ffn", "epochs": epochs, "lr": 1e-3}
+    for epochs, rank in [(1, 4), (2, 8), (3, 4), (1, 8), (2, 4), (2, 16)]
+)
+
+
+def test_listed_configurations_that_differ_in_epochs_alone_share_a_run() -> None:
+    assert runs_of(make_search(Cell(MIXED, trials=6, configurations=LISTED), "tpe")) == [[0, 4, 2], [3, 1], [5]]
+    within = make_search(Cell(MIXED, trials=4, configurations=LISTED), "tpe")
+    assert runs_of(within) == [[0, 2], [3, 1]]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_sharing_a_run_changes_no_trial(sampler: str) -> None:
+    """Not even what a sampler that learns suggests afterwards: lists are what they were, number by number."""
+    cell = Cell(MIXED, trials=14, configurations=LISTED)
+    trials = simulate(lambda: make_search(cell, sampler), workers=1)
+    told = [{**cell.fixed, **configuration} for configuration in LISTED]
+    assert [trials[number] for number in range(6)] == told
+    for workers, chaos in ((1, 1), (4, 2), (20, 3)):
+        chaotic = simulate(lambda: make_search(cell, sampler), workers=workers, chaos=chaos, kills=0.3)
+        assert repr(chaotic) == repr(trials)
+
+
+def test_listed_configurations_that_are_known_do_not_ride_again() -> None:
+    search = make_search(Cell(MIXED, trials=6, configurations=LISTED), "tpe")
+    done = {0: LISTED[0], 2: LISTED[2]}
+    search.restore(run_trial(Suggestion(number, {**params, "dropout": 0.1}, {})) for number, params in done.items())
+    assert runs_of(search) == [[3, 1], [4], [5]]
+
+
+#: Runs of up to three epochs pass through one and two, lists or not.
+EPOCHS: dict[str, Any] = {"epochs": Choice((1, 3, 2)), "lr": Range(3e-4, 1e-2, log=True), "rank": Choice((2, 4, 8, 16))}
+
+
+def test_a_snapshot_is_the_next_trial_with_fewer_epochs() -> None:
+    search = make_search(Cell(EPOCHS, trials=24), "random", snapshots=True)
+    trials, number = {}, 0
+    while isinstance(suggestion := search.suggest(), Suggestion):
+        run = trials_of(suggestion)
+        assert suggestion.number == number
+        expected = list(range(1, suggestion.params["epochs"]))[: 24 - number - 1]
+        assert [(one.number, one.params["epochs"]) for one in suggestion.passing] == [
+            (number + place, epochs) for place, epochs in enumerate(expected, 1)
+        ]
+        trials |= {one.number: one.params for one in run}
+        number += len(run)
+    assert sorted(trials) == list(range(24))
+    assert len({configuration_key(params) for params in trials.values()}) == 24
+
+
+def test_without_snapshots_nothing_is_passed_through() -> None:
+    for cell in (Cell(EPOCHS, trials=12), Cell(LISTS, trials=12)):
+        assert runs_of(make_search(cell, "tpe")) == [[number] for number in range(12)]
+    # A range lists nothing.
+    assert runs_of(make_search(Cell(MIXED, trials=12), "tpe", snapshots=True)) == [[number] for number in range(12)]
+
+
+def test_only_new_configurations_ride_along() -> None:
+    cell = Cell(LISTS, trials=40)
+    runs = runs_of(make_search(cell, "grid", snapshots=True))
+    assert sorted(number for run in runs for number in run) == list(range(16))
+    assert {len(run) for run in runs} == {1, 2}
+    trials = simulate(lambda: make_search(cell, "grid", snapshots=True), workers=1)
+    assert len({configuration_key(params) for params in trials.values()}) == 16
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "random", "grid"])
+def test_neither_workers_nor_order_nor_kills_change_a_snapshot(sampler: str) -> None:
+    cell = Cell(
+        LISTS if sampler == "grid" else EPOCHS, trials=18, configurations=() if sampler == "grid" else EXPLICIT[3:4]
+    )
+    if sampler != "grid":
+        cell = replace(
+            cell, configurations=({"rank": 4, "epochs": 2, "lr": 1e-3}, {"rank": 64, "epochs": 1, "lr": 1e-3})
+        )
+
+    def make() -> CellSearch:
+        return make_search(cell, sampler, snapshots=True, batch=4)
+
+    alone = simulate(make, workers=1)
+    assert list(alone) == list(range(size_of(LISTS) or 0 if sampler == "grid" else 18))
+    assert alone != simulate(lambda: make_search(cell, sampler, batch=4), workers=1)
+    for workers, chaos, kills in ((20, 1, 0.0), (1, 2, 0.3), (3, 3, 0.3), (20, 4, 0.3)):
+        assert repr(simulate(make, workers=workers, chaos=chaos, kills=kills)) == repr(alone)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_search_with_snapshots_goes_on_from_every_point_of_its_ledger(backwards: bool) -> None:
+    def make() -> CellSearch:
+        return make_search(Cell(EPOCHS, trials=16), "tpe", snapshots=True, batch=4)
+
+    def finish(search: CellSearch) -> list[Record]:
+        written = []
+        while isinstance(suggestion := search.suggest(), Suggestion):
+            for trial in trials_of(suggestion)[:: -1 if backwards else 1]:
+                written.append(Record.from_line(run_trial(trial).to_line()))
+                search.tell(written[-1])
+        assert search.done
+        return written
+
+    whole = finish(make())
+    assert len(whole) == 16
+    by_trial = {record.trial: record for record in whole}
+    for cut in range(len(whole) + 1):
+        search = make()
+        search.restore(whole[:cut])
+        assert {record.trial: record for record in [*whole[:cut], *finish(search)]} == by_trial
+    for gap in whole:  # As where a line was set aside.
+        search = make()
+        search.restore(record for record in whole if record != gap)
+        assert finish(search) == [gap]
+
+
+def test_a_run_of_several_trials_takes_as_many_places_of_the_batch() -> None:
+    search = make_search(Cell({"rank": Choice((2, 4, 8)), "epochs": Choice((1, 2)), "lr": EPOCHS["lr"]}, trials=12), "tpe", snapshots=True, batch=4)  # fmt: skip
+    out = []
+    while isinstance(suggestion := search.suggest(), Suggestion):
+        out += trials_of(suggestion)
+    waiting = search.suggest()
+    assert isinstance(waiting, Waiting)
+    assert waiting.number == len(out) >= 4
+    assert search.counts.running == len(out)
+    assert any(trial.params["epochs"] == 1 for trial in out)
+    with pytest.raises(SearchError, match="never handed out"):
+        search.tell(run_trial(replace(out[0], number=waiting.number)))
+
+
+def test_snapshots_begin_and_end_where_they_are_switched_on_and_off() -> None:
+    cell = Cell(EPOCHS, trials=12)
+    before = simulate(lambda: make_search(replace(cell, trials=6), "random"), workers=1)
+    search = make_search(cell, "random", snapshots=True)
+    search.restore(run_trial(Suggestion(number, params, {})) for number, params in before.items())
+    after = runs_of(search)
+    assert sorted(number for run in after for number in run) == list(range(6, 12))
+    assert max(map(len, after)) > 1
+    search = make_search(cell, "random")
+    search.restore(run_trial(Suggestion(number, params, {})) for number, params in before.items())
+    assert runs_of(search) == [[number] for number in range(6, 12)]
 
 
 def test_explicit_configurations_are_parents_for_a_genetic_search() -> None:
