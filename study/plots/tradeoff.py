@@ -119,7 +119,7 @@ def _points(
 ) -> list[Point]:
     """The rows that have a value on both axes."""
     points = []
-    for row in rows.to_dict("records"):
+    for row in rows[["trial", "fidelity", "spread_ua", f"spread_{metric}"]].to_dict("records"):
         record = by_line[row["trial"], row["fidelity"]]
         x, y = (shown(record.metrics, record.report, name) for name in ("ua", metric))
         if x is None or y is None:

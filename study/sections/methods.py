@@ -89,7 +89,7 @@ def _note() -> Html:
         "p",
         "In each field, with Wilson's 95% interval below, the configuration that is recommended among those with that "
         "number of epochs; hover for the trial and the number n of images. RTE per epoch is the time of an "
-        f"unlearning epoch over that of a retraining epoch. {DASH} means that none was tried, or none was measured.",
+        f"unlearning epoch over that of a retraining epoch. {DASH}: none was tried, or none measured in full.",
         class_="note",
     )
 
