@@ -202,3 +202,17 @@ def test_written_files_are_what_the_writers_say(records, tmp_path):
     table = table_of(records)
     assert [path.read_text(encoding="utf-8") for path in paths] == [as_csv(table), as_markdown(table), as_latex(table)]
     assert sorted(path.name for path in (folder / "tables").iterdir()) == ["paper.csv", "paper.md", "paper.tex"]
+
+
+def test_lines_of_a_search_and_of_unseen_pairs_are_not_in_it():
+    records = handmade.staged(16)
+    full = [one for one in records if one.fidelity == "full"]
+    shown, alone = csv_rows(records), csv_rows(full)
+    known = [
+        [(row["name"], row["epochs"], row["trial"], row["ra"]) for row in rows if row["trial"]]
+        for rows in (shown, alone)
+    ]
+    assert len(known[0]) > 3
+    assert sorted(known[0]) == sorted(known[1])
+    left = {row["reason"] for row in shown if row["method"] and not row["trial"]}
+    assert left <= {"no trial was measured in full"}
