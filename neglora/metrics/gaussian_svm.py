@@ -111,8 +111,9 @@ def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats
         far = reach(d_alpha, d_slack, d_miss)
         after = ((alpha + far * d_alpha) * (slack + far * d_slack)).sum(1)
         after += ((room - far * d_alpha) * (miss + far * d_miss)).sum(1)
-        # Machines that are done wait here for the others, rather than run out of digits.
-        aim = numpy.maximum((after / gap) ** 3 * gap, GAP * total / 10)[:, None] / (2 * n)
+        # Each point gets its weight's share, as if it were so many points of weight 1. Machines that are done wait
+        # for the others, rather than run out of digits.
+        aim = numpy.maximum((after / gap) ** 3 * gap, GAP * total / 10)[:, None] * limits / (2 * total[:, None])
         change, d_alpha, d_slack, d_miss = step(
             aim - alpha * slack - d_alpha * d_slack, aim - room * miss + d_alpha * d_miss
         )
