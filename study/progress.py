@@ -65,7 +65,8 @@ class StudyProgress:
     @property
     def left(self) -> int:
         """How often a trial is yet to be measured, as far as it is known."""
-        return sum(one.total - one.done for one in self.cells) + sum(one.total - one.done for one in self.again)
+        cells = sum(max(0, cell.total - cell.done) for cell in self.cells)
+        return cells + sum(again.total - again.done for again in self.again)
 
 
 class Progress(Protocol):

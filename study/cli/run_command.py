@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 The same command again goes on where it stopped, after Ctrl-C, a crash or a power cut; trials that are in the ledger
-are not run again. `search.trials` and `resources` may be changed in between.
+are not run again. `search.trials`, `resources` and `confirm` may be changed in between.
 
 examples:
   neglora run search_spaces/quickstart.yaml
@@ -100,7 +100,7 @@ def main(arguments: argparse.Namespace) -> int:
     with user_errors(*errors), place.open_ledger(say) as ledger:
         _agree(place, space)
         if arguments.retry_failed:
-            failed = ledger.set_failed_aside()
+            failed = {record.trial for record in ledger.set_failed_aside()}
             console.print(f"{len(failed)} failed trials will run again")
         console.print(_headline(space), highlight=False)
         progress = choose_progress(console)
@@ -110,8 +110,9 @@ def main(arguments: argparse.Namespace) -> int:
             run_study(space, ledger, options, progress, publishing)
         except KeyboardInterrupt:
             progress.close()
+            count = len({record.trial for record in ledger.records})
             say(
-                f"\nStopped: {len(ledger.records)} finished trials are in\n  {place.title}/{LEDGER}\n"
+                f"\nStopped: {count} finished trials are in\n  {place.title}/{LEDGER}\n"
                 f"and the same command goes on from there:\n  neglora {shlex.join(sys.argv[1:])}"
             )
             publishing.try_now(ledger.records)
@@ -128,10 +129,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 def finish(place: Place, console: Console, ledger: LedgerWriter, publishing: Publishing) -> None:
     """Write tables and report, and say how the study ended."""
+    from study.again import outstanding
     from study.aggregate import write_tables
     from study.cluster.bundle import SUBMITTED
     from study.keeping import remove_unfinished, tidy
     from study.papertable import write_paper_tables
+    from study.progress import summarize
     from study.report import write_report
 
     # The ledger as one file, which on a URI is made from its objects: what is written below quotes its checksum.
@@ -143,10 +146,13 @@ def finish(place: Place, console: Console, ledger: LedgerWriter, publishing: Pub
     place.publish([LEDGER, *(file.relative_to(folder).as_posix() for file in (*made, report))])
     publishing.now(records)
     shown = f"{place.title}/{report.name}" if SUBMITTED in os.environ else str(_copied(report, place.name, console))
-    counts = {status: sum(record.status == status for record in records) for status in ("ok", "diverged", "failed")}
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    console.print(f"{len(records)} trials: {told or 'none'}", highlight=False)
-    if counts["failed"]:
+    cells = summarize(records, {}).cells
+    counts = {name: sum(getattr(cell, name) for cell in cells) for name in ("done", "diverged", "failed")}
+    counts["ok"] = counts["done"] - counts["diverged"] - counts["failed"]
+    told = ", ".join(f"{counts[name]} {name}" for name in ("ok", "diverged", "failed") if counts[name])
+    again = "".join(f", {one}" for one in outstanding(records, space))
+    console.print(f"{counts['done']} trials: {told or 'none'}{again}", highlight=False)
+    if any(record.status == "failed" for record in records):
         console.print("failed trials run again with --retry-failed", highlight=False)
     console.print(f"Report: {shown}", highlight=False, soft_wrap=True)
 

@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     from neglora.storage import StorageError
+    from study.again import outstanding
     from study.asked import asked_trials
     from study.ledger import LedgerError
     from study.progress import cells_table, summarize
@@ -24,15 +25,14 @@ def main(arguments: argparse.Namespace) -> int:
         records = place.read_ledger()
         running = place.holder()
     try:
-        totals = asked_trials(study)
+        state = summarize(records, asked_trials(study), outstanding(records, study))
     except (KeyError, TypeError) as error:
         raise UserError(f"{place.title}/study.yaml is not a study's space: {error!r}") from error
     console = Terminal()
     console.print(
         f"Study {study.get('study')}: " + (f"written by {running}" if running else "not running"), markup=False
     )
-    state = summarize(records, totals)
     console.print(cells_table(state, console.width))
-    if not running and any(cell.done < cell.total for cell in state.cells):
+    if not running and state.left > 0:
         console.print("The same `neglora run` command goes on with it.", markup=False)
     return 0

@@ -145,6 +145,8 @@ class Conductor:
     @property
     def remaining(self) -> int:
         """Measurements that are not in the ledger yet, as far as they are known."""
+        if self.first is not None:
+            return len(self.first)
         self._advance()
         return self.state().left
 

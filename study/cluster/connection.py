@@ -7,9 +7,9 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from study.cluster.failures import ClusterError
 from study.cluster.growing import can_grow
@@ -45,12 +45,14 @@ class Cluster:
         slots: how many trials fit at once now, and are wanted.
         limit: at most so many trials may be handed out at once; None where no more would ever fit.
         token: where the token is kept that the dashboard asks for; None where it asks for none.
+        gpus: what one trial asks for.
     """
 
     dashboard: str | None
     slots: int
     limit: int | None
     token: str | None = None
+    gpus: float = 0.0
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def connected(
     address: str | None,
     *,
     cpus: float,
-    gpus: float,
+    gpus: float | Literal["auto"],
     workers: int | None,
     verbose: bool,
     group: int = 1,
@@ -68,7 +70,7 @@ def connected(
 
     Args:
         address: of a running cluster (`auto`, `HOST:PORT`); None starts one on this machine.
-        cpus, gpus: what one trial asks for.
+        cpus, gpus: what one trial asks for; `auto` is a whole GPU where any node has one.
         workers: at most so many trials at once; None for as many as fit.
         verbose: let Ray and the workers print.
         group: workers that train one model together, which have to fit at once whatever `workers` says.
@@ -132,21 +134,40 @@ def connected(
     try:
         # Asked only where it matters: a cluster that has just started takes a while to tell.
         grows: Callable[[], bool] = lambda: address is not None and can_grow()  # noqa: E731
+        gpus = float(has_gpus(ray)) if gpus == "auto" else gpus
         slots = _slots(ray, cpus, gpus, grows)
         if slots < group and not grows():
             raise ClusterError(
                 f"training.workers is {group}, with {cpus:g} CPUs and {gpus:g} GPUs each, but {slots} of them fit on "
                 "the nodes of the cluster: lower training.workers or resources in the space"
             )
-        # What was started here for as many as are wanted may have room for more: it has whole CPUs, enough for a group.
-        limit = None if address is None and slots <= (workers or slots) else workers
         url = getattr(context, "dashboard_url", None)
         token = token_place() if asks else None
-        yield Cluster(f"http://{url}" if url else None, min(slots, workers or slots), limit, token)
+        slots, limit = _wanted(slots, address, workers)
+        yield Cluster(f"http://{url}" if url else None, slots, limit, token, gpus)
     finally:
         ray.shutdown()
         if mode is None:
             os.environ.pop(MODE, None)
+
+
+def sharing(cluster: Cluster, *, address: str | None, cpus: float, gpus: float, workers: int | None) -> Cluster:
+    """The connected cluster where each trial asks for another share of a GPU; the rest as `connected` was given it."""
+    import ray
+
+    slots, limit = _wanted(_slots(ray, cpus, gpus, lambda: True), address, workers)
+    return replace(cluster, slots=slots, limit=limit, gpus=gpus)
+
+
+def _wanted(slots: int, address: str | None, workers: int | None) -> tuple[int, int | None]:
+    """Of so many slots those that are wanted, and how many trials may be handed out at once."""
+    # What was started here for as many as are wanted may have room for more: it has whole CPUs, enough for a group.
+    return min(slots, workers or slots), None if address is None and slots <= (workers or slots) else workers
+
+
+def has_gpus(ray: Any) -> bool:
+    """Whether any node of now has a GPU."""
+    return any(node["Alive"] and node["Resources"].get("GPU", 0.0) >= 1 for node in ray.nodes())
 
 
 def _usable_cpus() -> int:

@@ -1,4 +1,4 @@
-"""One study from space to ledger: prepare, then one Ray Tune run over all cells."""
+"""One study from space to ledger: prepare, then one Ray Tune run over all cells; and so once more elsewhere."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from neglora.data import parse_forget
 from neglora.kept import keep_adapters
 from neglora.prerequisites import Prerequisite, needed
-from neglora.record import trial_id
-from neglora.trial import Stop, Task
-from study.cluster.conductor import Conductor, MakeTask, Recorded
-from study.cluster.connection import Cluster, connected
+from study.cluster.conductor import Conductor, Recorded
+from study.cluster.connection import Cluster, connected, sharing
 from study.cluster.metrics import metered
 from study.cluster.missing import missing
+from study.cluster.sharing import share_of_gpu, unmeasured
+from study.cluster.tasks import Tasks
 from study.ledger import LedgerWriter
 from study.place import Place
 from study.progress import Progress
 from study.search import CellSearch
 from study.space import Space
-from study.suggestions import Suggestion
 from study.surroundings import setting_of
 
 #: Trials that wait for a worker. A deep queue lets a worker that is starting keep its trial (see `Rendezvous`).
@@ -90,7 +88,7 @@ def searches_of(space: Space, ledger: LedgerWriter) -> list[CellSearch]:
 def run_study(
     space: Space, ledger: LedgerWriter, options: RunOptions, progress: Progress, recorded: Recorded | None = None
 ) -> None:
-    """Run what the ledger does not hold yet.
+    """Run what the ledger does not hold yet: searches, what is measured in full after them, what is tried elsewhere.
 
     Args:
         space: what to study.
@@ -106,60 +104,109 @@ def run_study(
         LedgerError: the ledger can no longer be written.
         StorageError: a storage on a URI cannot be read or written.
     """
-    searches = searches_of(space, ledger)
     study_dir = Place(options.storage, space.study).folder
-    if all(search.done for search in searches):
+    tasks = Tasks(space, study_dir)
+    conductor = Conductor(
+        searches_of(space, ledger),
+        ledger,
+        tasks.searched,
+        progress,
+        recorded=recorded,
+        retries=space.failures.retries,
+        keep=partial(keep_adapters, study_dir),
+        rounds=tasks.rounds_in_full(),
+    )
+    if not conductor.remaining and not tasks.left_elsewhere(ledger.records):
         progress.say("Every trial is in the ledger: nothing to run.")
         return
     # Data that is missing is told before a cluster is waited for.
     prerequisites = prerequisites_of(space)
     absent = missing(prerequisites, options.storage, progress)
     progress.preparation(len(prerequisites), len(absent))
-    cpus, gpus = space.resources.cpus, space.resources.gpus
-    group = space.training.workers or 1
     with (
         connected(
             options.address,
-            cpus=cpus,
-            gpus=gpus,
+            cpus=space.resources.cpus,
+            gpus=space.resources.gpus,
             workers=options.workers,
-            group=group,
+            group=space.training.workers or 1,
             verbose=options.verbose,
             name=space.study,
         ) as cluster,
         metered(progress, space, ledger.records) as progress,
         _guarded(space, ledger, options, progress),
     ):
+        conductor.progress, conductor.limit = progress, cluster.limit
         if cluster.dashboard:
             asks = f" (it asks for the token in {cluster.token})" if cluster.token else ""
             progress.say(f"Ray dashboard: {cluster.dashboard}{asks}")
-        # Imported here, since connecting sets what Ray reads when it is imported.
-        from study.cluster.preparation import prepare
+        _prepare(absent, space, cluster, options, progress)
+        shared = _shared(space, conductor, cluster, options)
+        _run(space, conductor, shared, options)
+        if tasks.left_elsewhere(ledger.records):
+            prerequisites = tasks.prerequisites_elsewhere(ledger.records)
+            absent = missing(prerequisites, options.storage, progress)
+            progress.preparation(len(prerequisites), len(absent))
+            _prepare(absent, space, cluster, options, progress)
+            conductor.rounds = tasks.rounds_elsewhere()
+            _run(space, conductor, shared, options)
 
-        prepare(
-            absent,
-            options.storage,
-            cpus=cpus,
-            gpus=gpus,
-            slots=cluster.slots,
-            retries=space.failures.retries,
-            progress=progress,
-        )
-        conductor = Conductor(
-            searches,
-            ledger,
-            _task_maker(space, study_dir),
-            progress,
-            limit=cluster.limit,
-            recorded=recorded,
-            retries=space.failures.retries,
-            keep=partial(keep_adapters, study_dir),
-        )
+
+def _prepare(
+    absent: Sequence[Prerequisite], space: Space, cluster: Cluster, options: RunOptions, progress: Progress
+) -> None:
+    # Imported here, since connecting sets what Ray reads when it is imported.
+    from study.cluster.preparation import prepare
+
+    prepare(
+        absent,
+        options.storage,
+        cpus=space.resources.cpus,
+        gpus=cluster.gpus,
+        slots=cluster.slots,
+        retries=space.failures.retries,
+        progress=progress,
+    )
+
+
+def _run(space: Space, conductor: Conductor, cluster: Cluster, options: RunOptions) -> None:
+    """Everything that the conductor has to hand out.
+
+    Raises:
+        ClusterError, LedgerError: what ended it before.
+    """
+    if conductor.remaining:
         _tune(space, conductor, cluster, options)
     if conductor.fatal:
         raise conductor.fatal
     if conductor.remaining:
-        progress.say(f"{conductor.remaining} trials were not run; the same command goes on with them")
+        conductor.progress.say(f"{conductor.remaining} trials were not run; the same command goes on with them")
+
+
+def _shared(space: Space, conductor: Conductor, cluster: Cluster, options: RunOptions) -> Cluster:
+    """The cluster with the share of a GPU that each trial gets, for which the first ones are measured if need be.
+
+    Raises:
+        ClusterError, LedgerError: what ended that.
+    """
+    if space.resources.gpus != "auto":
+        return cluster
+    if not cluster.gpus:
+        conductor.progress.say("resources.gpus is auto, and no node has a GPU: trials run without")
+        return cluster
+    going = {search.cell.id for search in conductor.searches if not search.done}
+    conductor.first = unmeasured([cell for cell in space.cells() if cell.id in going], conductor.ledger.records)
+    if conductor.first:
+        conductor.progress.say("resources.gpus is auto: the first trial of each method has a GPU of its own")
+        _run(space, conductor, cluster, options)
+    conductor.first = None
+    share = share_of_gpu(conductor.ledger.records)
+    conductor.progress.say(share.words)
+    shared = sharing(
+        cluster, address=options.address, cpus=space.resources.cpus, gpus=share.gpus, workers=options.workers
+    )
+    conductor.limit = shared.limit
+    return shared
 
 
 @contextmanager
@@ -177,7 +224,8 @@ def _guarded(space: Space, ledger: LedgerWriter, options: RunOptions, progress: 
     def lost(gone: str) -> None:
         progress.close()
         progress.say(
-            f"{gone} was lost: {len(ledger.records)} finished trials are in the ledger, and the same command goes on"
+            f"{gone} was lost: {len({one.trial for one in ledger.records})} finished trials are in the ledger, and the "
+            "same command goes on"
         )
 
     with watched(lost):
@@ -187,39 +235,6 @@ def _guarded(space: Space, ledger: LedgerWriter, options: RunOptions, progress: 
         with claimed(options.storage, space.study):
             check_nodes(options.storage, space.study)
             yield
-
-
-def _task_maker(space: Space, study_dir: Path) -> MakeTask:
-    """What builds the task of a suggestion; adapters are kept in the study's folder."""
-    replicates = tuple(
-        (forget, seed) for forget in space.resolved()["replicates"]["forget"] for seed in space.replicates.seeds
-    )
-    cells = {cell.id: cell for cell in space.cells()}
-    groups = {(cell.dataset, cell.model) for cell in cells.values()}
-    settings = {group: setting_of(space.resolved(), *group) for group in groups}
-    sparsities = {group: tuple(sorted({0.0, *space.sparsities(*group)})) for group in groups}
-
-    def make(search: CellSearch, suggestion: Suggestion) -> Task:
-        cell = cells[search.cell.id]
-        group = (cell.dataset, cell.model)
-        stops = (
-            Stop(trial_id(cell.identity, passed.number), passed.params["epochs"], passed.system_attrs)
-            for passed in suggestion.passing
-        )
-        return Task(
-            trial=trial_id(cell.identity, suggestion.number),
-            cell=cell.identity,
-            params=suggestion.params,
-            setting=settings[group],
-            replicates=replicates,
-            sparsities=sparsities[group],
-            sampler=suggestion.system_attrs,
-            keep=str(study_dir),
-            fidelity="search",
-            stops=tuple(stops),
-        )
-
-    return make
 
 
 def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOptions) -> None:
@@ -243,7 +258,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     meeting = ray.remote(num_cpus=0)(Rendezvous).options(name=surroundings["rendezvous"]).remote(expected)
     LIVE[name] = conductor
     try:
-        cpus, gpus = space.resources.cpus, space.resources.gpus
+        cpus, gpus = space.resources.cpus, cluster.gpus
         worker = tune.with_resources(TrialWorker, {"CPU": cpus, "GPU": gpus})
         # What the dashboard calls it, in place of Tune's wrappers.
         worker.__qualname__ = TrialWorker.__qualname__

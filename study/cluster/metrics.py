@@ -98,7 +98,8 @@ class Metered:
     def __init__(self, progress: Progress, space: Space, records: Sequence[Record], sink: Sink) -> None:
         self._progress = progress
         self._study = space.study
-        self._gpus = float(space.resources.gpus)
+        # The share is found while the study runs.
+        self._gpus = None if space.resources.gpus == "auto" else float(space.resources.gpus)
         self._sink = sink
         self._asked = {cell.id: cell.trials for cell in space.cells()}
         self._tally = Tally(self._asked, space.objectives)
@@ -192,7 +193,8 @@ class Metered:
             if cell.hypervolume is not None:
                 yield "neglora_hypervolume", cell.hypervolume, {"cell": name}
         yield "neglora_trials_pending", 0 if state is None else state.pending, {}
-        yield "neglora_gpu_seconds", self._gpus * sum(self._tally.seconds.values()), {}
+        if self._gpus is not None:
+            yield "neglora_gpu_seconds", self._gpus * sum(self._tally.seconds.values()), {}
 
 
 @contextmanager
