@@ -29,10 +29,8 @@ import yaml
 
 PAGE = resource.getpagesize()
 #: The metrics of a record's two halves, as a trial on the digits has them.
-SELECTION = (
-    ["ua", "ra", "ta", "mia", "ua_test", "runner_up", "mia_accuracy", "mia_auc", "mia_has_signal"]
-    + ["gap", "tow", "rte", "rte_epoch", "speedup"]
-)  # fmt: skip
+SELECTION = ["ua", "ra", "ta", "mia", "ua_test", "runner_up", "mia_accuracy", "mia_auc", "mia_has_signal", "gap"]
+SELECTION += ["tow", "rte", "rte_epoch", "speedup"]
 REPORT = [*SELECTION, "mia_correctness", "mia_entropy", "mia_modified_entropy", "mia_full"]
 
 
@@ -52,14 +50,14 @@ class Marks:
         self.rows.append((time.perf_counter(), time.process_time(), resident()))
 
     def summary(self) -> dict[str, Any]:
-        """Of the trials between the first tenth and the end: workers start together, and the first trials warm up."""
-        first = self.rows[len(self.rows) // 10]
-        last, count = self.rows[-1], len(self.rows) - 1 - len(self.rows) // 10
+        """Milliseconds a trial after the first tenth, in which processes warm up; kilobytes over the second half."""
+        first, half, last = self.rows[len(self.rows) // 10], self.rows[len(self.rows) // 2], self.rows[-1]
+        count = len(self.rows) - 1 - len(self.rows) // 10
         return {
             "trials": len(self.rows),
             "ms": 1e3 * (last[0] - first[0]) / count,
             "cpu_ms": 1e3 * (last[1] - first[1]) / count,
-            "kb": (last[2] - first[2]) / count / 1e3,
+            "kb": (last[2] - half[2]) / (len(self.rows) - 1 - len(self.rows) // 2) / 1e3,
             "storing_ms": 1e3 * self.storing / len(self.rows),
             "resident_mb": last[2] / 1e6,
             "end": {"seconds": time.perf_counter() - last[0], "resident_mb": resident() / 1e6},
@@ -218,12 +216,15 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="write what cProfile found of the driver there")
     arguments = parser.parse_args()
     marks, began = Marks(), time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="no-op-") as name, contextlib.redirect_stdout(sys.stderr):
-        with _profiled(arguments.profile):
-            if arguments.side == "neglora":
-                of_neglora(arguments.trials, arguments.sampler, marks, Path(name))
-            else:
-                of_tune(arguments.trials, marks, Path(name))
+    with (
+        tempfile.TemporaryDirectory(prefix="no-op-") as name,
+        contextlib.redirect_stdout(sys.stderr),
+        _profiled(arguments.profile),
+    ):
+        if arguments.side == "neglora":
+            of_neglora(arguments.trials, arguments.sampler, marks, Path(name))
+        else:
+            of_tune(arguments.trials, marks, Path(name))
     summary = marks.summary() | {"wall": time.perf_counter() - began, "load": os.getloadavg()[0]}
     print(json.dumps({"side": arguments.side, "sampler": arguments.sampler} | summary))
 
@@ -235,7 +236,7 @@ def _profiled(file: Path | None) -> Any:
         return
     import cProfile
 
-    with cProfile.Profile() as profile:
+    with cProfile.Profile(time.process_time) as profile:
         yield
     profile.dump_stats(file)
 

@@ -242,7 +242,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     import ray
     from ray import tune
 
-    from study.cluster.actors import our_actors
+    from study.cluster.controller import our_tune
     from study.cluster.rendezvous import Rendezvous
     from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
     from study.cluster.waiting import WaitingCallback
@@ -282,7 +282,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
                 verbose=0,
             ),
         )
-        with our_actors():
+        with our_tune():
             tuner.fit()
     finally:
         del LIVE[name], meeting
