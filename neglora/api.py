@@ -98,7 +98,14 @@ def evaluate(model: nn.Module, *, forget: Images, retain: Images, test: Images, 
         name: infer(model, _batches(images, place, 256, None))
         for name, images in (("forget", forget), ("retain", retain), ("test", test))
     }
-    values, _ = measure(**outputs, test_forget=None, seed=seed, attacks="confidence")
+    values, _ = measure(
+        forget=outputs["forget"],
+        retain=outputs["retain"],
+        test=outputs["test"],
+        test_forget=None,
+        seed=seed,
+        attacks="confidence",
+    )
     return {name: value for name, value in values.items() if name != "ua_test"}
 
 

@@ -6,6 +6,7 @@ Source: Section "NegGrad" of the paper, w <- w + eta * gradient of the loss on D
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,7 @@ def ascend(
     batchnorm: str = "frozen",
     optimizer: str = "adam",
     after_step: Callable[[], None] | None = None,
+    after_epoch: Callable[[Ascent], None] | None = None,
 ) -> Ascent:
     """Ascend the mean cross-entropy over the forget set, in place, for whole epochs at a constant rate.
 
@@ -63,6 +65,8 @@ def ascend(
         batchnorm: `frozen` keeps the running statistics of the base. `update` lets them follow the forget batches.
         optimizer: `adam` (the paper's Table 4) or `sgd` (the plain formula).
         after_step: called after every step, such as to hold a pruning mask.
+        after_epoch: called after every epoch but the last with what was done so far. It may copy the model, which is
+            in training mode, and draw random numbers: what follows is the same.
 
     Raises:
         ValueError: an epoch had no batch.
@@ -75,7 +79,7 @@ def ascend(
     if batchnorm == "frozen":
         freeze_batchnorm(model)
     losses: list[float] = []
-    for _ in range(epochs):
+    for number in range(1, epochs + 1):
         epoch: list[Tensor] = []
         for inputs, labels in batches:
             loss = functional.cross_entropy(as_logits(model(inputs), labels), labels)
@@ -90,8 +94,16 @@ def ascend(
         measured = torch.stack(epoch).float().tolist()
         _check_finite(measured, parameters, len(losses))
         losses += measured
+        if after_epoch and number < epochs:
+            with forked_rng(parameters[0].device):
+                after_epoch(Ascent(steps=len(losses), epochs=number, losses=tuple(losses)))
     model.eval()
     return Ascent(steps=len(losses), epochs=epochs, losses=tuple(losses))
+
+
+def forked_rng(device: torch.device) -> AbstractContextManager[None]:
+    """A block after which torch's generators, of the CPU and of the device, go on as if it had not been."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def freeze_batchnorm(model: nn.Module) -> None:

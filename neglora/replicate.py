@@ -18,7 +18,7 @@ from neglora.data import ForgetSet, Splits, parse_forget
 from neglora.evaluation import DatasetOutputs, Evaluation, Outputs, evaluate_outputs, evaluate_sample, with_reference
 from neglora.hardware import PeakMemory, device_name
 from neglora.intervals import wilson
-from neglora.methods import METHODS, Unlearned
+from neglora.methods import METHODS, Passing, Unlearned
 from neglora.metrics import accuracy, mean_loss
 from neglora.prerequisites import base_of, retrain_of
 from neglora.prune import measured_sparsity
@@ -145,7 +145,7 @@ def _unlearned(run: Run, stops: Sequence[int], outcomes: list[Outcome]) -> tuple
             run.aside += time.perf_counter() - reached
 
         method = METHODS[run.method]
-        extra = {"stops": stops, "passed": passed} if stops else {}
+        extra = {"passing": Passing(tuple(stops), passed)} if stops else {}
         unlearned = method.unlearn(model, params=run.params, masks=run.base.masks, seed=run.seed, **extra, **data)
         _synchronize(run.session.device)
         return unlearned, time.perf_counter() - started - run.aside + run.trunk.seconds

@@ -1,7 +1,7 @@
 """Unlearning methods: one per file, declared here."""
 
 from neglora.methods import neggrad, neglora, partial_neggrad, retrain
-from neglora.methods.method import Method, Unlearned
+from neglora.methods.method import Method, Passing, Unlearned
 from neglora.parameters import Parameter
 
 METHODS: dict[str, Method] = {
@@ -11,4 +11,4 @@ METHODS: dict[str, Method] = {
     "neglora": neglora.METHOD,
 }
 
-__all__ = ["METHODS", "Method", "Parameter", "Unlearned"]
+__all__ = ["METHODS", "Method", "Parameter", "Passing", "Unlearned"]

@@ -40,8 +40,31 @@ class Unlearned:
 
 
 #: `unlearn(model, *, params, masks, seed, **data)`: data holds exactly what the method declares in `needs`, each as
-#: batches under its own name; masks are those of a pruned base.
+#: batches under its own name; masks are those of a pruned base. A method that ascends may also be given `passing`.
 Unlearn = Callable[..., Unlearned]
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Who wants to know what a run has come to before its end.
+
+    Attributes:
+        epochs: after how many, each below the run's own.
+        told: called with such a number, and with what makes what a run of so many epochs would have returned. That is
+            a copy, made when it is asked for, which has to be before `told` returns.
+    """
+
+    epochs: tuple[int, ...]
+    told: Callable[[int, Callable[[], Unlearned]], None]
+
+    def after_epoch(self, finish: Callable[[Ascent], Unlearned]) -> Callable[[Ascent], None]:
+        """What `ascend` calls after its epochs; `finish` makes a copy of what there is then."""
+
+        def passed(ascent: Ascent) -> None:
+            if ascent.epochs in self.epochs:
+                self.told(ascent.epochs, lambda: finish(ascent))
+
+        return passed
 
 
 @dataclass(frozen=True)

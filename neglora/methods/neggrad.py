@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from copy import deepcopy
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from neglora.ascend import ascend
+from neglora.ascend import Ascent, ascend, forked_rng
 from neglora.data import Batches
-from neglora.methods.method import Method, Unlearned
+from neglora.methods.method import Method, Passing, Unlearned
 from neglora.parameters import PARAMETERS
 from neglora.prune import apply_masks, measured_sparsity
 from neglora.seeds import derive_seed
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def ascend_weights(
@@ -24,10 +27,16 @@ def ascend_weights(
     masks: Mapping[str, Tensor],
     layers: Sequence[str],
     seed: int,
+    passing: Passing | None,
 ) -> Unlearned:
     """Ascend on some of a model's own weights, holding the mask of a pruned base; `seed` fixes the model's dropout."""
-    device = parameters[0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    masked = {id(parameter): masks[name] for name, parameter in model.named_parameters() if name in masks}
+    free = sum(int(masked[id(p)].sum()) if id(p) in masked else p.numel() for p in parameters)
+
+    def finished(model: nn.Module, ascent: Ascent) -> Unlearned:
+        return Unlearned(model.eval().requires_grad_(True), free, ascent, measured_sparsity(model), tuple(layers))
+
+    with forked_rng(parameters[0].device):
         torch.manual_seed(derive_seed(seed, "dropout"))
         ascent = ascend(
             model,
@@ -37,17 +46,29 @@ def ascend_weights(
             epochs=params["epochs"],
             batchnorm=params["batchnorm"],
             after_step=(lambda: apply_masks(model, masks)) if masks else None,
+            after_epoch=passing.after_epoch(lambda so_far: finished(copied(model), so_far)) if passing else None,
         )
-    masked = {id(parameter): masks[name] for name, parameter in model.named_parameters() if name in masks}
-    free = sum(int(masked[id(p)].sum()) if id(p) in masked else p.numel() for p in parameters)
-    return Unlearned(model, free, ascent, measured_sparsity(model), tuple(layers))
+    return finished(model, ascent)
+
+
+def copied(model: M) -> M:
+    """A copy of a model that is being trained, without its gradients."""
+    copy = deepcopy(model)
+    copy.zero_grad(set_to_none=True)
+    return copy
 
 
 def unlearn(
-    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
+    model: nn.Module,
+    *,
+    params: Mapping[str, Any],
+    masks: Mapping[str, Tensor],
+    seed: int,
+    forget: Batches,
+    passing: Passing | None = None,
 ) -> Unlearned:
     """Ascend on every parameter. On a pruned base the pruned weights stay zero and are not counted as trainable."""
-    return ascend_weights(model, list(model.parameters()), forget, params, masks, (), seed)
+    return ascend_weights(model, list(model.parameters()), forget, params, masks, (), seed, passing)
 
 
 METHOD = Method("neggrad", "gradient ascent on all weights", ("forget",), PARAMETERS["neggrad"], unlearn)

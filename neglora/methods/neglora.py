@@ -6,23 +6,33 @@ On a pruned and recovered base it is the paper's Sparse NegLoRA.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from neglora.ascend import ascend
+from neglora.ascend import Ascent, ascend, forked_rng
 from neglora.data import Batches
 from neglora.lora import adapter_of, adapter_parameters, inject, merge
-from neglora.methods.method import Method, Unlearned
+from neglora.methods.method import Method, Passing, Unlearned
+from neglora.methods.neggrad import copied
 from neglora.models import match_targets
 from neglora.parameters import PARAMETERS
 from neglora.prune import measured_sparsity
 from neglora.seeds import derive_seed
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 def unlearn(
-    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
+    model: nn.Module,
+    *,
+    params: Mapping[str, Any],
+    masks: Mapping[str, Tensor],
+    seed: int,
+    forget: Batches,
+    passing: Passing | None = None,
 ) -> Unlearned:
     """Add adapters to the target layers, ascend on them alone, and merge them.
 
@@ -39,8 +49,15 @@ def unlearn(
         seed=derive_seed(seed, "adapter"),
     )
     parameters = adapter_parameters(adapted)
-    device = parameters[0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+
+    def finished(adapted: PeftModel, ascent: Ascent) -> Unlearned:
+        trainable = sum(parameter.numel() for parameter in adapter_parameters(adapted))
+        sparsity = _base_sparsity(adapted)
+        adapter = adapter_of(adapted, layers)
+        merged = merge(adapted, masks if params["merge"] == "masked" else None)
+        return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers), adapter=adapter)
+
+    with forked_rng(parameters[0].device):
         torch.manual_seed(derive_seed(seed, "dropout"))
         # Through the model itself, whose adapted layers are in their places: peft's wrapper passes its hooks over.
         ascent = ascend(
@@ -50,15 +67,12 @@ def unlearn(
             lr=params["lr"],
             epochs=params["epochs"],
             batchnorm=params["batchnorm"],
+            after_epoch=passing.after_epoch(lambda so_far: finished(copied(adapted), so_far)) if passing else None,
         )
-    trainable = sum(parameter.numel() for parameter in parameters)
-    sparsity = _base_sparsity(adapted, masks)
-    adapter = adapter_of(adapted, layers)
-    merged = merge(adapted, masks if params["merge"] == "masked" else None)
-    return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers), adapter=adapter)
+    return finished(adapted, ascent)
 
 
-def _base_sparsity(adapted: nn.Module, masks: Mapping[str, Tensor]) -> float:
+def _base_sparsity(adapted: nn.Module) -> float:
     """Share of zero weights of the base under the adapters, counted over the base's own layers."""
     bases = nn.ModuleList(
         module

@@ -12,14 +12,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from neglora.data import Batches
-from neglora.methods.method import Method, Unlearned
+from neglora.methods.method import Method, Passing, Unlearned
 from neglora.methods.neggrad import ascend_weights
 from neglora.models import match_targets
 from neglora.parameters import PARAMETERS
 
 
 def unlearn(
-    model: nn.Module, *, params: Mapping[str, Any], masks: Mapping[str, Tensor], seed: int, forget: Batches
+    model: nn.Module,
+    *,
+    params: Mapping[str, Any],
+    masks: Mapping[str, Tensor],
+    seed: int,
+    forget: Batches,
+    passing: Passing | None = None,
 ) -> Unlearned:
     """Ascend on weights and biases of the target layers; everything else is frozen."""
     layers = match_targets(model, params["targets"])
@@ -27,9 +33,7 @@ def unlearn(
     model.requires_grad_(False)
     for parameter in chosen:
         parameter.requires_grad_(True)
-    unlearned = ascend_weights(model, chosen, forget, params, masks, layers, seed)
-    model.requires_grad_(True)
-    return unlearned
+    return ascend_weights(model, chosen, forget, params, masks, layers, seed, passing)
 
 
 def changes(model: nn.Module, params: Mapping[str, Any]) -> list[str]:

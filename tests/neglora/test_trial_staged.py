@@ -13,7 +13,7 @@ from neglora.replicate import run_replicate
 from neglora.session import Session
 from neglora.trial import Stop, run_task, run_trial
 from neglora.trunk import Trunk
-from tests.neglora.conftest import FORGET, FORGET_SET
+from tests.neglora.conftest import FORGET, FORGET_SET, SPARSITY
 from tests.neglora.tasks import neglora_task, task, without_clocks
 
 RETAIN, TEST, PROBE = 60, 30, 40
@@ -160,11 +160,18 @@ def test_what_a_worker_kept_changes_nothing(storage, setting):
     assert without_clocks(vars(run_trial(worker, one))) == without_clocks(vars(first))
 
 
-@pytest.mark.parametrize("method", ["neglora", "partial_neggrad", "neggrad"])
-def test_a_trial_on_the_way_of_another_is_the_trial_itself(session, setting, method):
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("neglora", {"targets": "last.conv+head", "rank": 4}),
+        ("neglora", {"targets": "conv", "rank": 2, "sparsity": SPARSITY, "merge": "masked", "batchnorm": "update"}),
+        ("partial_neggrad", {"sparsity": SPARSITY}),
+        ("neggrad", {"sparsity": SPARSITY, "batchnorm": "update"}),
+    ],
+)
+def test_a_trial_on_the_way_of_another_is_the_trial_itself(session, setting, method, settings):
     setting = replace(setting, retain_samples=RETAIN, test_samples=TEST)
-    extra = {"targets": "last.conv+head", "rank": 4} if method == "neglora" else {}
-    whole = searched(task(setting, method, lr=1e-3, epochs=3, **extra))
+    whole = searched(task(setting, method, lr=1e-3, epochs=3, **settings))
     stops = (Stop(whole.trial[:-1] + "4", 1, {"a": 1}), Stop(whole.trial[:-1] + "5", 2, None))
     files: dict[str, bytes] = {}
     records = run_task(session, replace(whole, stops=stops), files)
