@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from neglora.record import configuration_key
@@ -23,8 +24,12 @@ class Choice:
 
     def index(self, value: Any) -> int | None:
         """The place of `value` in the list, None if it is not there; 16 and 16.0, a list and a tuple are the same."""
-        key = configuration_key({"": value})
-        return next((place for place, own in enumerate(self.values) if configuration_key({"": own}) == key), None)
+        return self._places.get(configuration_key({"": value}))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The first place of every value, by its key: they are looked up by the thousand."""
+        return {configuration_key({"": own}): place for place, own in reversed([*enumerate(self.values)])}
 
     def contains(self, value: Any) -> bool:
         return self.index(value) is not None
