@@ -86,13 +86,14 @@ class TensorBatches:
         order = epoch_order(self._count, self.seed, number)
         if self.index is not None:
             order = self.index.cpu()[order]
+        # Copied to a GPU once an epoch: it would wait for the host at every batch.
+        of_images, of_labels = order.to(self.images.device), order.to(self.labels.device)
         starts = batch_starts(self._count, self.batch_size)
         for place, (first, last) in enumerate(pairwise([*starts, self._count])):
             if place < start:
                 continue
-            rows = order[first:last]
-            inputs = self._prepared(rows, number, place)
-            labels = self.labels[rows.to(self.labels.device)].to(self.device)
+            inputs = self._prepared(of_images[first:last], number, place)
+            labels = self.labels[of_labels[first:last]].to(self.device)
             yield inputs[rank::world], labels[rank::world]
 
     @property
@@ -100,7 +101,7 @@ class TensorBatches:
         return len(self.labels) if self.index is None else len(self.index)
 
     def _prepared(self, rows: Tensor, epoch: int, place: int) -> Tensor:
-        images = self.images[rows.to(self.images.device)].to(self.device)
+        images = self.images[rows].to(self.device)
         wanted = self.augmentation
         if self.seed is None or wanted == Augmentation():
             return self._normalized(images)
