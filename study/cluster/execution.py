@@ -79,6 +79,7 @@ def searches_of(space: Space, ledger: LedgerWriter) -> list[CellSearch]:
             constraints=space.resolved()["constraints"],
             seed=space.search.seed,
             batch=space.search.batch,
+            snapshots=space.search.snapshots,
         )
         search.restore(by_cell.get(cell.id, []))
         searches.append(search)
