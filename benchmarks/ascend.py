@@ -29,12 +29,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from neglora.activations import ActivationBatches, PrefixCache
 from neglora.ascend import ascend, freeze_batchnorm
 from neglora.data import TensorBatches
 from neglora.hardware import choose_device, device_name
 from neglora.lora import adapter_parameters, inject
 from neglora.models import build_model, match_targets
-from neglora.prefix import ActivationBatches, PrefixCache, entered, find_cut
+from neglora.prefix import entered, find_cut
 
 CLASSES, LR = 10, 1e-4
 MEAN, STD = (0.5,) * 3, (0.25,) * 3

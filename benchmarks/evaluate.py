@@ -30,11 +30,12 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from neglora.activations import PrefixCache
 from neglora.data import Batches, TensorBatches
 from neglora.evaluation import infer
 from neglora.hardware import cpu_model
 from neglora.models import build_model, match_targets, model_shape
-from neglora.prefix import Cut, PrefixCache, entered, find_cut, run_prefix
+from neglora.prefix import Cut, entered, find_cut, run_prefix
 
 IMAGE_SIZE = 32
 #: What is timed of each model unless told otherwise, and on how many images, a few batches: a ResNet50 takes its time.

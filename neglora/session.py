@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from neglora.activations import PrefixCache
 from neglora.artifact import Artifact
 from neglora.data import ForgetSet, ImageDataset, Splits, sampled, split
 from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, infer, infer_dataset
 from neglora.hardware import choose_device
 from neglora.metrics import mean_loss
 from neglora.mirrored import open_artifacts
-from neglora.prefix import Cut, PrefixCache
+from neglora.prefix import Cut
 from neglora.prerequisites import Prerequisite, find, load_model
 from neglora.record import Measured
 from neglora.setting import Setting

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neglora.activations import ActivationBatches, Through
 from neglora.data import Batches, Splits
 from neglora.evaluation import DatasetOutputs, Outputs, infer
 from neglora.methods import METHODS
-from neglora.prefix import ActivationBatches, Cut, Through, entered, find_cut
+from neglora.prefix import Cut, entered, find_cut
 from neglora.seeds import derive_seed
 from neglora.session import GIB, Kept, Session
 from neglora.setting import Setting

@@ -1,9 +1,9 @@
-"""Where models are cut, what comes of the two parts, and what is kept of the first."""
+"""Where models are cut, and what comes of the two parts."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,13 +12,12 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from neglora import prefix
-from neglora.data import TensorBatches
+from neglora.activations import ActivationBatches, PrefixCache, Through
 from neglora.evaluation import infer
 from neglora.methods import METHODS
 from neglora.models import build_model, family_of, match_targets
-from neglora.prefix import ActivationBatches, Cut, PrefixCache, Through, entered, find_cut, run_prefix
-from tests.neglora.small_models import SMALL, with_statistics
+from neglora.prefix import Cut, entered, find_cut, run_prefix
+from tests.neglora.small_models import SMALL, random_images, with_statistics
 
 #: For each small model, targets and the first step that has some of their layers.
 FIRST = {
@@ -47,14 +46,6 @@ every_model = pytest.mark.parametrize("name", SMALL)
 
 def build(name: str) -> nn.Module:
     return with_statistics(build_model(name, num_classes=10, image_size=32, channels=3, seed=0))
-
-
-def data(batch_size: int = 10, seed: int | None = None, count: int = 24) -> TensorBatches:
-    """Random images, by default three batches of which the last is smaller."""
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 10, (count,), generator=generator)
-    return TensorBatches(images, labels, mean=(0.5,) * 3, std=(0.25,) * 3, batch_size=batch_size, seed=seed)
 
 
 def cut_of(model: nn.Module, targets: str) -> Cut:
@@ -154,7 +145,12 @@ def with_another_weight(model: nn.Module) -> None:
     model.stages[1].scale = nn.Parameter(torch.ones(1))
 
 
-@pytest.mark.parametrize("change", [hooked, watched, parametrized, replaced, with_another_weight])
+def tied(model: nn.Module) -> None:
+    first, second = model.stages[2].blocks
+    second.mlp.fc1.weight = first.mlp.fc1.weight
+
+
+@pytest.mark.parametrize("change", [hooked, watched, parametrized, replaced, with_another_weight, tied])
 def test_a_model_that_was_altered_is_not_cut(change: Callable[[nn.Module], None]):
     model = build("tinyvit_nano")
     assert find_cut(model, ["head.fc"])
@@ -168,12 +164,12 @@ def test_a_model_that_was_altered_is_not_cut(change: Callable[[nn.Module], None]
 @every_model
 def test_both_parts_are_the_model_bit_for_bit_at_every_depth(name):
     model = build(name)
-    whole = infer(model, data()).logits
+    whole = infer(model, random_images()).logits
     steps = family_of(model).steps
     for depth in range(1, len(steps(model)) + 1):
         cut = Cut(steps, depth)
         with entered(model, cut):
-            found = infer(model, Through(model, cut, data())).logits
+            found = infer(model, Through(model, cut, random_images())).logits
         assert torch.equal(found, whole), depth
 
 
@@ -183,12 +179,12 @@ def test_merged_models_give_the_same_bits_behind_the_base_s_prefix(name, targets
     cut = cut_of(base, targets)
     cache = PrefixCache(10**9)
     for seed in (5, 6):
-        model = unlearned("neglora", copy.deepcopy(base), targets, data(8, seed=seed))
-        whole = infer(model, data()).logits
-        assert not torch.equal(whole, infer(base, data()).logits)
+        model = unlearned("neglora", copy.deepcopy(base), targets, random_images(8, seed=seed))
+        whole = infer(model, random_images()).logits
+        assert not torch.equal(whole, infer(base, random_images()).logits)
         for _ in range(2):
             with entered(model, cut):
-                found = infer(model, cache.batches("images", base, cut, data())).logits
+                found = infer(model, cache.batches("images", base, cut, random_images())).logits
             assert torch.equal(found, whole)
     assert cache.hits == 3
 
@@ -198,8 +194,8 @@ def test_merged_models_give_the_same_bits_behind_the_base_s_prefix(name, targets
 def test_an_ascent_through_the_cut_is_that_through_the_model(method, name, targets):
     base = build(name)
     cut = cut_of(base, targets)
-    whole = unlearned(method, copy.deepcopy(base), targets, data(8, seed=5))
-    kept = list(Through(base, cut, data()))
+    whole = unlearned(method, copy.deepcopy(base), targets, random_images(8, seed=5))
+    kept = list(Through(base, cut, random_images()))
     before = copy.deepcopy(kept)
     activations, labels = (torch.cat(part) for part in zip(*kept, strict=True))
     model = copy.deepcopy(base)
@@ -218,7 +214,7 @@ def test_the_base_s_modes_stay_and_nothing_is_drawn():
     model.layer1.eval()
     before = [module.training for module in model.modules()]
     statistics = model.bn1.running_mean.clone()
-    found = run_prefix(model, cut_of(model, "head"), next(iter(data()))[0])
+    found = run_prefix(model, cut_of(model, "head"), next(iter(random_images()))[0])
     assert [module.training for module in model.modules()] == before
     assert torch.equal(model.bn1.running_mean, statistics)
     assert not found.requires_grad
@@ -227,14 +223,14 @@ def test_the_base_s_modes_stay_and_nothing_is_drawn():
 
 def test_activations_do_not_keep_what_they_are_a_part_of():
     model = build("timm:test_vit")
-    found = run_prefix(model, cut_of(model, "head"), next(iter(data()))[0])
+    found = run_prefix(model, cut_of(model, "head"), next(iter(random_images()))[0])
     assert found.untyped_storage().nbytes() == found.nbytes
 
 
 def test_a_model_is_left_as_it_was_when_the_block_ends():
     model = build("resnet_nano")
     cut, deeper = cut_of(model, "last.conv"), cut_of(model, "head")
-    images = next(iter(data()))[0]
+    images = next(iter(random_images()))[0]
     with torch.no_grad():
         whole = model(images)
         with entered(model, cut):
@@ -250,7 +246,7 @@ def test_a_model_is_left_as_it_was_when_the_block_ends():
 def test_a_copy_of_an_entered_model_runs_its_own_layers():
     model = build("resnet_nano")
     cut = cut_of(model, "head")
-    activations = run_prefix(model, cut, next(iter(data()))[0])
+    activations = run_prefix(model, cut, next(iter(random_images()))[0])
     with entered(model, cut):
         copied = copy.deepcopy(model)
         with torch.no_grad():
@@ -258,128 +254,3 @@ def test_a_copy_of_an_entered_model_runs_its_own_layers():
             copied.fc.bias.zero_()
             assert copied(activations).abs().max() == 0
             assert model(activations).abs().max() > 0
-
-
-# What is kept.
-
-
-class Counted:
-    """Batches that count how often they were iterated."""
-
-    def __init__(self, batches: TensorBatches) -> None:
-        self.batches, self.times = batches, 0
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        self.times += 1
-        return iter(self.batches)
-
-
-@pytest.fixture
-def model() -> nn.Module:
-    return build("resnet_nano")
-
-
-@pytest.fixture
-def cut(model: nn.Module) -> Cut:
-    return cut_of(model, "head")
-
-
-def bytes_of(model: nn.Module, cut: Cut) -> int:
-    return sum(tensor.nbytes for batch in Through(model, cut, data()) for tensor in batch)
-
-
-def test_activations_are_computed_once(model, cut):
-    cache, source = PrefixCache(10**9), Counted(data())
-    fresh = list(Through(model, cut, data()))
-    assert [len(labels) for _, labels in fresh] == [10, 10, 4]
-    for _ in range(3):
-        assert equal(list(cache.batches("images", model, cut, source)), fresh)
-    assert (source.times, cache.hits) == (1, 2)
-    assert cache.held_bytes == bytes_of(model, cut)
-    cache.clear()
-    assert cache.held_bytes == 0
-    assert equal(list(cache.batches("images", model, cut, source)), fresh)
-    assert source.times == 2
-
-
-def test_batches_can_be_iterated_again_before_and_after_they_are_kept(model, cut):
-    cache = PrefixCache(10**9)
-    batches = cache.batches("images", model, cut, data())
-    assert equal(list(batches), list(batches))
-    assert cache.hits == 1
-
-
-def test_what_was_not_computed_to_its_end_is_not_kept(model, cut):
-    cache, source = PrefixCache(10**9), Counted(data())
-    next(iter(cache.batches("images", model, cut, source)))
-    assert cache.held_bytes == 0
-    with pytest.raises(KeyError):
-        cache.seconds("images")
-    assert len(list(cache.batches("images", model, cut, source))) == 3
-    assert source.times == 2
-
-
-def test_the_least_recently_used_goes_first(model, cut):
-    size = bytes_of(model, cut)
-    cache = PrefixCache(2 * size)
-    sources = {key: Counted(data()) for key in "abc"}
-
-    def use(key: str) -> None:
-        list(cache.batches(key, model, cut, sources[key]))
-        assert cache.held_bytes <= cache.budget_bytes
-
-    for key in "abacab":
-        use(key)
-    assert {key: source.times for key, source in sources.items()} == {"a": 1, "b": 2, "c": 1}
-
-
-def test_while_computing_no_more_is_held_than_the_budget(model, cut):
-    size = bytes_of(model, cut)
-    cache = PrefixCache(size)
-    list(cache.batches("a", model, cut, data()))
-    fresh = iter(cache.batches("b", model, cut, data()))
-    next(fresh)
-    assert cache.held_bytes == 0
-
-
-def test_what_is_too_large_alone_is_computed_each_time_with_the_same_bits(model, cut):
-    small = data(count=5)
-    cache, source = PrefixCache(bytes_of(model, cut) - 1), Counted(data())
-    fresh = list(Through(model, cut, data()))
-    assert equal(list(cache.batches("large", model, cut, source)), fresh)
-    list(cache.batches("small", model, cut, small))
-    held = cache.held_bytes
-    assert held > 0
-    assert equal(list(cache.batches("large", model, cut, source)), fresh)
-    assert source.times == 2
-    assert cache.held_bytes == held, "what fits is not driven out by what does not"
-
-
-def test_seconds_are_those_of_the_first_time(model, cut, monkeypatch):
-    now = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(prefix.time, "perf_counter", lambda: float(next(now)))
-    cache = PrefixCache(0)
-    for _ in range(2):
-        list(cache.batches("images", model, cut, data()))
-        assert cache.seconds("images") == 30.0, (
-            "ten for each of three batches, and what is done with them does not count"
-        )
-
-
-# What an ascent draws.
-
-
-@pytest.mark.parametrize(("count", "batch_size"), [(45, 16), (41, 20), (7, 16), (33, 16), (1, 4)])
-def test_an_ascent_draws_the_order_and_sizes_that_images_would_have(count, batch_size):
-    images = data(batch_size, seed=9, count=count)
-    images.labels = torch.arange(count)
-    activations = ActivationBatches(
-        torch.arange(count)[:, None] * 1.0, torch.arange(count), batch_size=batch_size, seed=9
-    )
-    assert len(activations) == len(images)
-    for _ in range(3):
-        drawn = list(activations)
-        for (inputs, labels), (_, expected) in zip(drawn, images, strict=True):
-            assert torch.equal(labels, expected)
-            assert torch.equal(inputs[:, 0], labels.float())
-    assert not torch.equal(torch.cat([labels for _, labels in drawn]), torch.arange(count)) or count == 1
