@@ -16,8 +16,9 @@ from neglora.seeds import derive_seed
 
 Floats = NDArray[numpy.float64]
 
-#: The smallest and the largest of so many draws hold one more of their kind at 95 percent: 1 - 2 / (DRAWS + 1).
-DRAWS = 39
+#: The smallest and the largest of so many draws hold one more of their kind in 1 - 2 / (DRAWS + 1) of all cases. 39
+#: would make 95 percent, of which the draws' being draws from a sample takes some.
+DRAWS = 59
 #: Points a side that stand for the images.
 BINS = 200
 
@@ -41,7 +42,8 @@ def efficacy_interval(
 
     Returns:
         The smallest and the largest efficacy of bootstrapped attacks. No width where the samples are everything;
-        [0, 1] where the attack on all images may be without signal, since its efficacy is noise then.
+        [0, 1] where the attack on all images may be without signal, since its efficacy is noise then. The efficacy on
+        the samples themselves may lie outside: fewer images make a smoother attack.
 
     Raises:
         ValueError: see `mia_efficacy`; a sample larger than its total, or several features an image.
@@ -71,7 +73,10 @@ def efficacy_interval(
         shares = numpy.maximum(shares, 1e-6 * shares.max())
         limits.append(PENALTY * count * numpy.broadcast_to(shares / shares.sum(1, keepdims=True), (DRAWS, len(counts))))
     signs = numpy.repeat([1.0, -1.0], [len(values) for values in points])
-    weights, intercepts = fit(features(numpy.concatenate(points)), signs, numpy.hstack(limits))
+    fitted = fit(features(numpy.concatenate(points)), signs, numpy.hstack(limits))
+    if fitted is None:
+        return 0.0, 1.0
+    weights, intercepts = fitted
     efficacies = (features(sides["forget"]) @ weights.T + intercepts <= 0).mean(0)
     return float(efficacies.min()), float(efficacies.max())
 

@@ -63,7 +63,7 @@ def expansion(*values: Floats) -> Expansion | None:
     return Expansion((low + high) / 2, terms)
 
 
-def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats]:
+def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats] | None:
     """Fit several machines that differ in the weights of their points.
 
     Args:
@@ -73,13 +73,9 @@ def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats
 
     Returns:
         Weights `[machines, terms]` and intercepts `[machines]`. Where an interval of intercepts is equally good, its
-        middle, as LIBSVM has it.
-
-    Raises:
-        ArithmeticError: the gap does not close.
+        middle, as LIBSVM has it. None if the gap does not close within `MOST_STEPS`, which was not seen yet.
     """
-    n = len(signs)
-    rows = numpy.hstack([features, numpy.ones((n, 1))]) * signs[:, None]
+    rows = numpy.hstack([features, numpy.ones((len(signs), 1))]) * signs[:, None]
     penalty = numpy.ones(rows.shape[1])
     penalty[-1] = 0.0  # the intercept is free
     total = limits.sum(1)
@@ -91,7 +87,8 @@ def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats
         room = limits - alpha
         gap = (alpha * slack).sum(1) + (room * miss).sum(1)
         residual = alpha @ rows - penalty * solution
-        if (gap <= GAP * total).all() and (abs(residual).max(1) <= GAP * total).all():
+        done = (gap <= GAP * total) & (abs(residual).max(1) <= GAP * total)
+        if done.all():
             return solution[:, :-1], _intercepts(features @ solution[:, :-1].T, signs, limits)
         inverse = 1.0 / (miss / room + slack / alpha)
         matrix = numpy.matmul(rows.T, inverse[:, :, None] * rows) + numpy.diag(penalty)
@@ -111,16 +108,16 @@ def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats
         far = reach(d_alpha, d_slack, d_miss)
         after = ((alpha + far * d_alpha) * (slack + far * d_slack)).sum(1)
         after += ((room - far * d_alpha) * (miss + far * d_miss)).sum(1)
-        # Each point gets its weight's share, as if it were so many points of weight 1. Machines that are done wait
-        # for the others, rather than run out of digits.
-        aim = numpy.maximum((after / gap) ** 3 * gap, GAP * total / 10)[:, None] * limits / (2 * total[:, None])
+        # Each point gets its weight's share, as if it were so many points of weight 1.
+        aim = ((after / gap) ** 3 * gap / (2 * total))[:, None] * limits
         change, d_alpha, d_slack, d_miss = step(
             aim - alpha * slack - d_alpha * d_slack, aim - room * miss + d_alpha * d_miss
         )
-        far = 0.995 * reach(d_alpha, d_slack, d_miss)
+        # Machines that are done stand still until the others are, rather than run out of digits.
+        far = numpy.where(done[:, None], 0.0, 0.995 * reach(d_alpha, d_slack, d_miss))
         solution, alpha = solution + far * change, alpha + far * d_alpha
         slack, miss = slack + far * d_slack, miss + far * d_miss
-    raise ArithmeticError(f"the attack's fit to {n} points did not end within {MOST_STEPS} steps")
+    return None
 
 
 def _intercepts(values: Floats, signs: Floats, limits: Floats) -> Floats:

@@ -16,7 +16,8 @@ from neglora.seeds import derive_seed
 
 #: The attack's C; its gamma is 1 on one feature.
 PENALTY = 3.0
-#: Decisions nearer to 0 than this are too small for their sign to be sure after rounding.
+#: Decisions nearer to 0 than this are too small for their sign to be sure after rounding. On its border LIBSVM says
+#: 'member'.
 UNSURE = 1e-6
 
 Values = NDArray[numpy.float64]
@@ -142,10 +143,13 @@ def _fast(sample: Values, is_member: NDArray[numpy.int64], forget: Values) -> Ca
     features = expansion(sample, forget)
     if features is None:
         return _exact(sample, is_member, forget)
-    sides = [numpy.unique(sample[is_member == side, 0], return_counts=True) for side in (1, 0)]
-    points, counts = (numpy.concatenate(parts) for parts in zip(*sides, strict=True))
-    signs = numpy.repeat([1.0, -1.0], [len(values) for values, _ in sides])
-    weights, intercepts = fit(features(points), signs, PENALTY * counts[None])
+    members, others = (numpy.unique(sample[is_member == side, 0], return_counts=True) for side in (1, 0))
+    points, counts = (numpy.concatenate(parts) for parts in zip(members, others, strict=True))
+    signs = numpy.repeat([1.0, -1.0], [len(members[0]), len(others[0])])
+    fitted = fit(features(points), signs, PENALTY * counts[None])
+    if fitted is None:
+        return _exact(sample, is_member, forget)
+    weights, intercepts = fitted
 
     def called_member(values: Values) -> Values:
         return features(values[:, 0]) @ weights[0] + intercepts[0] > -UNSURE
