@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from benchmarks import limit, trials_per_hour
+from benchmarks import limit, staged, trials_per_hour
 from benchmarks.cost import PACE_BF16, seconds_a_pass
 from benchmarks.trials_per_hour import Turn, cpu_seconds, differences, drawn_space, name_of, ratios
 from neglora.artifacts import ArtifactStore
@@ -22,6 +22,7 @@ from neglora.evaluation import infer
 from neglora.methods import METHODS
 from neglora.models import build_model
 from neglora.prerequisites import base_of, ensure
+from neglora.record import Record, trial_id
 from neglora.session import Session
 from neglora.setting import Setting
 from neglora.trial import Task, run_trial
@@ -201,3 +202,41 @@ def test_kinds_of_operations_add_up(nano: nn.Module) -> None:
     assert found[limit.MATRICES]["operations"] > 0
     assert found[limit.DEPTHWISE]["operations"] > 0
     assert found[limit.OTHER]["operations"] == 0
+
+
+# Staged
+
+
+def lines_of(number: int, ra: float, low: float, high: float) -> tuple[Record, Record]:
+    """A trial as the search saw it, with bounds for RA, and in full."""
+    cell = {"dataset": "digits", "model": "tinyvit_nano", "method": "neglora"}
+    truth = {"ua": 0.5, "ra": ra, "ta": 0.5, "mia": 0.5, "gap": 1 - ra}
+    bounds = {name: [0.5, 0.5] for name in ("ua", "ta", "mia")} | {"ra": [low, high]}
+    item = {"forget": 3, "seed": 0, "status": "ok", "metrics": truth, "details": {"intervals": bounds}}
+    cost = {"unlearn_seconds": 1.0, "evaluate_seconds": 2.0}
+    line = Record(trial_id(cell, number), cell, {"epochs": 1}, "ok", metrics=truth, replicates=[item], cost=cost)
+    seen = truth | {"ra": (low + high) / 2}
+    return Record(**(vars(line) | {"fidelity": "search", "metrics": seen})), line
+
+
+def test_fronts_are_equal_where_the_truth_lies_within_its_bounds() -> None:
+    searched, in_full = zip(*(lines_of(n, ra, ra - 0.1, ra + 0.1) for n, ra in enumerate((0.9, 0.5, 0.7))), strict=True)
+    found = staged.compare(7, searched, in_full)
+    assert (found.seed, found.trials, found.confirmed, found.equal, found.recommended) == (7, 3, 3, True, True)
+    assert found.within == {"ra": 3, "ta": 3, "mia": 3}
+    assert (found.in_full, found.staged) == (9.0, 18.0)
+
+
+def test_fronts_differ_where_the_best_one_looked_worse_than_it_is() -> None:
+    lines = [lines_of(0, 0.9, 0.1, 0.2), lines_of(1, 0.5, 0.4, 0.6)]
+    # All that is level in TA and MIA is on those fronts: here the best one is behind there too.
+    for line in lines[0]:
+        line.metrics.update(ta=0.4, mia=0.4)
+        line.replicates[0]["details"]["intervals"].update(ta=[0.4, 0.4], mia=[0.4, 0.4])
+    searched, in_full = zip(*lines, strict=True)
+    found = staged.compare(0, searched, in_full)
+    best, other = (record.trial for record in in_full)
+    assert found.differing == {"neglora ua ra": [[best], [other]]}
+    assert (found.confirmed, found.recommended) == (1, False)
+    assert found.within == {"ra": 1, "ta": 2, "mia": 2}
+    assert staged.summary([found])["equal"] == 0
