@@ -110,8 +110,9 @@ def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats
         after += ((room - far * d_alpha) * (miss + far * d_miss)).sum(1)
         # Each point gets its weight's share, as if it were so many points of weight 1.
         aim = ((after / gap) ** 3 * gap / (2 * total))[:, None] * limits
+        # Corrected for as far as the predictor can go: in full it may send the steps round in circles.
         change, d_alpha, d_slack, d_miss = step(
-            aim - alpha * slack - d_alpha * d_slack, aim - room * miss + d_alpha * d_miss
+            aim - alpha * slack - far**2 * d_alpha * d_slack, aim - room * miss + far**2 * d_alpha * d_miss
         )
         # Machines that are done stand still until the others are, rather than run out of digits.
         far = numpy.where(done[:, None], 0.0, 0.995 * reach(d_alpha, d_slack, d_miss))
