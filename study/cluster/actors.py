@@ -36,6 +36,9 @@ class ActorManager(RayActorManager):
 
     def remove_actor(self, tracked_actor: TrackedActor, *args: Any, **kwargs: Any) -> bool:
         self._names.pop(tracked_actor, None)
+        # Of an actor that never started, Tune keeps for good what it would have been told.
+        if tracked_actor in self._pending_actors_to_attrs:
+            self._pending_actors_to_enqueued_actor_tasks.pop(tracked_actor, None)
         return bool(super().remove_actor(tracked_actor, *args, **kwargs))
 
     def _schedule_tracked_actor_task(

@@ -243,9 +243,10 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
     import ray
     from ray import tune
 
+    from study.cluster.affinity import AffinityScheduler
     from study.cluster.controller import our_tune
     from study.cluster.rendezvous import Rendezvous
-    from study.cluster.searcher import LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal
+    from study.cluster.searcher import INBOXES, LIVE, ConductedCallback, ConductedSearcher, StopWhenFatal, Unspoken
     from study.cluster.waiting import WaitingCallback
     from study.cluster.workers import TrialWorker
 
@@ -267,6 +268,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
             worker,
             tune_config=tune.TuneConfig(
                 search_alg=ConductedSearcher(name, surroundings),
+                scheduler=AffinityScheduler(),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -276,7 +278,7 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
                 name=name,
                 storage_path=scratch,
                 stop=StopWhenFatal(name),
-                callbacks=[ConductedCallback(name), WaitingCallback(name, cpus, gpus)],
+                callbacks=[ConductedCallback(name), WaitingCallback(name, cpus, gpus), Unspoken()],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 # The conductor hands lost trials out again.
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -286,7 +288,9 @@ def _tune(space: Space, conductor: Conductor, cluster: Cluster, options: RunOpti
         with our_tune():
             tuner.fit()
     finally:
-        del LIVE[name], meeting
+        # What has arrived is written, however this ends.
+        INBOXES[name].empty(conductor)
+        del INBOXES[name], LIVE[name], meeting
         shutil.rmtree(scratch, ignore_errors=True)
 
 

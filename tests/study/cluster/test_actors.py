@@ -82,6 +82,16 @@ def test_the_task_of_a_trial_is_named_after_it_also_on_a_reused_worker():
     assert manager.num_actor_tasks == 3
 
 
+def test_nothing_is_kept_of_an_actor_that_was_taken_back_before_it_started():
+    manager = ActorManager(NoResources())
+    tracked = manager.add_actor(object, {"config": config("digits-neglora-0001")}, "request")
+    manager.schedule_actor_task(tracked, "stop")
+    assert not manager.remove_actor(tracked)
+    assert not manager._pending_actors_to_enqueued_actor_tasks
+    assert not manager._pending_actors_to_attrs
+    assert not manager._names
+
+
 def test_a_title_is_short():
     assert title("t-0000", {}) == "t-0000"
     assert len(title("t-0000", {"targets": "ffn" * 200})) == LONGEST
