@@ -54,7 +54,8 @@ class Outcome:
 
     Attributes:
         trials: how many ended well on samples.
-        confirmed: how many of them were measured in full, in how many `rounds`.
+        on_fronts: how many are on a true front, all of which have to be measured in full.
+        confirmed: how many were measured in full, in how many `rounds`.
         differing: fronts that are not the true ones, as "method ua ra": true trials that are missing, and others.
         recommended: whether the recommended trial is the one among all in full.
         within: per metric, how many values in full lay within their interval, of `trials`.
@@ -63,6 +64,7 @@ class Outcome:
 
     seed: int
     trials: int
+    on_fronts: int
     confirmed: int
     rounds: int
     differing: dict[str, list[list[str]]]
@@ -126,6 +128,7 @@ def compare(seed: int, searched: Sequence[Record], in_full: Sequence[Record]) ->
     return Outcome(
         seed,
         len(well),
+        len(set().union(*true.values())),
         len(chosen),
         rounds,
         differing,
@@ -157,11 +160,12 @@ def _seconds(records: Sequence[Record]) -> float:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    trials, confirmed = sum(one.trials for one in outcomes), sum(one.confirmed for one in outcomes)
+    trials = sum(one.trials for one in outcomes)
     return {
         "seeds": len(outcomes),
         "equal": sum(one.equal for one in outcomes),
-        "share_confirmed": confirmed / trials,
+        "share_on_fronts": sum(one.on_fronts for one in outcomes) / trials,
+        "share_confirmed": sum(one.confirmed for one in outcomes) / trials,
         "recommended_equal": sum(one.recommended for one in outcomes),
         "within": {name: sum(one.within[name] for one in outcomes) / trials for name in SAMPLED},
         "in_full_over_staged": statistics.median(one.in_full / one.staged for one in outcomes),
@@ -170,7 +174,17 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
     table = Table(title="Fronts confirmed after a search on samples, beside those of every trial in full")
-    for name in ("seed", "fronts", "recommended", "trials", "confirmed", "share", "rounds", "all in full", "staged"):
+    for name in (
+        "seed",
+        "fronts",
+        "recommended",
+        "trials",
+        "on fronts",
+        "confirmed",
+        "rounds",
+        "all in full",
+        "staged",
+    ):
         table.add_column(name, justify="left" if name == "fronts" else "right")
     for one in outcomes:
         table.add_row(
@@ -178,8 +192,8 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
             "equal" if one.equal else f"{len(one.differing)} of 9 differ",
             "the same" if one.recommended else "another",
             str(one.trials),
-            str(one.confirmed),
-            f"{one.confirmed / one.trials:.0%}",
+            f"{one.on_fronts} ({one.on_fronts / one.trials:.0%})",
+            f"{one.confirmed} ({one.confirmed / one.trials:.0%})",
             str(one.rounds),
             f"{one.in_full:.1f} s",
             f"{one.staged:.1f} s",
@@ -219,7 +233,8 @@ def main() -> None:
     within = ", ".join(f"{name} {share:.1%}" for name, share in found["within"].items())
     console.print(
         f"{found['equal']} of {found['seeds']} seeds equal, the same recommended in {found['recommended_equal']}; "
-        f"{found['share_confirmed']:.1%} of the trials were confirmed; values in full in their intervals: {within}; "
+        f"{found['share_confirmed']:.1%} of the trials were confirmed, {found['share_on_fronts']:.1%} are on a front; "
+        f"values in full in their intervals: {within}; "
         f"all in full takes {found['in_full_over_staged']:.2f} times as long (median)"
     )
 
