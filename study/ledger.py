@@ -18,6 +18,7 @@ from typing import Protocol
 
 from neglora.record import Record, RecordError
 from neglora.synced import sync_folder
+from study.compact import compact
 from study.durable import cut, save_new, write_all
 from study.lock import LockHeld, NoLocks, locked
 
@@ -116,7 +117,7 @@ class Ledger:
     @property
     def records(self) -> tuple[Record, ...]:
         """Every record that the ledger holds, in the order in which they were written."""
-        return tuple(line.record for line in self._lines)
+        return tuple(self._records)
 
     def append(self, record: Record) -> None:
         """Write one record and wait until it is on the disk.
@@ -142,11 +143,11 @@ class Ledger:
                 cut(self._descriptor, self._acknowledged)
             raise LedgerError(
                 f"{self._file}: the record of {record.trial} could not be written: {error.strerror}. {_remedy(error)} "
-                f"and run the same command again; the {len(self._lines)} records before it are safe"
+                f"and run the same command again; the {len(self._records)} records before it are safe"
             ) from error
         self._acknowledged += len(text)
         self._keys.add(line_key(record))
-        self._lines.append(Line(text, record))
+        self._records.append(compact(record))
 
     def set_failed_aside(self) -> list[Record]:
         """Move the lines of status `failed` to a dated file beside the ledger, so that their trials run again.
@@ -159,10 +160,11 @@ class Ledger:
         Raises:
             LedgerError: the storage cannot be written; no record is lost.
         """
-        failed = [line for line in self._lines if line.record.status == "failed"]
-        if not failed:
+        if all(record.status != "failed" for record in self._records):
             return []
-        kept = [line for line in self._lines if line.record.status != "failed"]
+        lines = parse_lines(_read(self._file)[: self._acknowledged], self._file)
+        failed = [line for line in lines if line.record.status == "failed"]
+        kept = [line for line in lines if line.record.status != "failed"]
         fresh = self._file.with_name(LEDGER + ".new")
         try:
             os.close(save_new(_unused(self._file), content_of(failed)))
@@ -184,7 +186,7 @@ class Ledger:
         return [line.record for line in failed]
 
     def _keep(self, lines: list[Line]) -> None:
-        self._lines = lines
+        self._records = [compact(line.record) for line in lines]
         self._keys = {line_key(line.record) for line in lines}
         #: Bytes that are known to be on the disk.
         self._acknowledged = len(content_of(lines))

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from neglora.record import Record
 from neglora.storage import ObjectStorage, StorageError
+from study.compact import compact
 from study.holders import LockHeld
 from study.lease import Lease, LeaseLost, Say, Timing, leased
 from study.ledger import LOCK, LedgerError, LedgerLocked, Line, content_of, line_key, parse_lines
@@ -198,7 +199,7 @@ class SegmentLedger:
 
     def _keep(self, line: Line) -> None:
         self._keys.add(line_key(line.record))
-        self._lines.append(line)
+        self._lines.append(Line(line.text, compact(line.record)))
 
     def _write_next(self, line: Line | None) -> None:
         """Write an object under the next number that is free; an empty one without a line.
