@@ -51,8 +51,14 @@ def efficacy_interval(
     Source: Rubin 1981, "The Bayesian bootstrap". How much a side's draws vary accounts for the sample, for the
     balanced sample that the attack on all images draws from the larger side, and for what the two have in common.
     """
-    sides = {name: values[:, 0] for name, values in checked_sides(retain=retain, test=test, forget=forget).items()}
+    checked = checked_sides(retain=retain, test=test, forget=forget)
+    if checked["retain"].shape[1] != 1:
+        raise ValueError(f"the interval is for attacks on one feature an image, got {checked['retain'].shape[1]}")
+    sides = {name: values[:, 0] for name, values in checked.items()}
     drawn, total = [len(sides["retain"]), len(sides["test"])], [retain_total, test_total]
+    for name, sample, all_of_it in zip(("retained", "test"), drawn, total, strict=True):
+        if sample > all_of_it:
+            raise ValueError(f"a sample of {sample} {name} images cannot be of {all_of_it}")
     if drawn == total:
         efficacy = mia_efficacy(retain=retain, test=test, forget=forget, seed=seed, exact=False).efficacy
         return efficacy, efficacy

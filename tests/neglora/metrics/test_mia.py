@@ -188,3 +188,90 @@ def test_bad_sides_are_named(side):
     if side != "retain":
         with pytest.raises(ValueError, match=f"{side} has 2 features an image, retain 1"):
             mia_efficacy(**sides | {side: np.zeros((5, 2))})
+
+
+def drawn(kind: str, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(sum(map(ord, kind)))
+    beta = generator.beta
+    return {
+        "overlapping": lambda: (beta(8, 1, count), beta(3, 1, count), beta(2, 2, 400)),
+        "separated": lambda: (beta(40, 2, count), beta(2, 40, count), generator.random(400)),
+        "reversed": lambda: (beta(3, 1, count), beta(8, 1, count), beta(2, 2, 400)),
+        "saturated": lambda: tuple(
+            1 - 10 ** -generator.uniform(low, 15, n) for low, n in ((5, count), (1, count), (0.3, 400))
+        ),
+        "tied": lambda: tuple(generator.binomial(9, p, n) / 9 for p, n in ((0.9, count), (0.8, count), (0.4, 400))),
+        "float16": lambda: tuple(
+            side.astype("f2") for side in (beta(9, 0.3, count), beta(4, 0.4, count), beta(1, 1, 400))
+        ),
+        "one value against many": lambda: (np.ones(count), beta(5, 1, count), beta(2, 2, 400)),
+        "border": lambda: (beta(8, 1, count), beta(3, 1, count), generator.normal(0.82, 0.02, 400)),
+    }[kind]()
+
+
+KINDS = ["overlapping", "separated", "reversed", "saturated", "tied", "float16", "one value against many", "border"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [7, 60, 700])
+def test_the_exact_attack_is_the_svc_to_the_last_answer(kind, count):
+    retain, test, forget = (np.asarray(side, dtype=float) for side in drawn(kind, count))
+    attack = mia_efficacy(retain=retain, test=test, forget=forget)
+    assert (attack.efficacy, attack.attack_accuracy) == by_hand(retain, test, forget)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_fast_attack_is_the_svc(kind):
+    retain, test, forget = (np.asarray(side, dtype=float) for side in drawn(kind, 900))
+    attack = mia_efficacy(retain=retain, test=test, forget=forget, exact=False)
+    assert attack.has_signal is True
+    assert attack.efficacy == pytest.approx(by_hand(retain, test, forget)[0], abs=0.005)
+    assert attack.attack_accuracy == pytest.approx(by_hand(retain, test, forget)[1], abs=0.005)
+    assert attack == mia_efficacy(retain=retain, test=test, forget=forget, exact=False)
+
+
+def test_the_fast_attack_balances_and_judges_as_the_exact_one_does():
+    sides = {"retain": confidences(300, 8, 1, 0), "test": TEST, "forget": FORGET}
+    fast, exact = (mia_efficacy(**sides, seed=5, exact=exact) for exact in (False, True))
+    assert (fast.efficacy, fast.attack_accuracy) == pytest.approx((exact.efficacy, exact.attack_accuracy), abs=0.005)
+    assert (fast.attack_auc, fast.auc_interval, fast.n_per_side) == (exact.attack_auc, exact.auc_interval, 120)
+
+
+def test_the_fast_attack_fits_no_svc(fitted):
+    mia_efficacy(retain=RETAIN, test=TEST, forget=FORGET, exact=False)
+    assert fitted == []
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_degenerate_sides(exact):
+    one = np.array([0.5])
+    alike = mia_efficacy(retain=one, test=one, forget=one, exact=exact)
+    assert (alike.efficacy, alike.attack_accuracy, alike.has_signal) == (0.0, 0.5, False)
+    single = mia_efficacy(retain=[0.9], test=[0.1], forget=[0.95, 0.05, 0.8], exact=exact)
+    assert (single.efficacy, single.attack_accuracy) == (1 / 3, 1.0)
+    constant = mia_efficacy(retain=np.ones(20), test=np.zeros(20), forget=[0.2, 0.9], exact=exact)
+    assert (constant.efficacy, constant.has_signal) == (0.5, True)
+    with pytest.raises(ValueError, match="test holds values that are not finite"):
+        mia_efficacy(retain=RETAIN, test=[np.nan], forget=FORGET, exact=exact)
+
+
+@pytest.mark.parametrize("scale", [3, 1_000])
+def test_features_far_apart(scale):
+    """Entropies reach some units; where the expansion would be long the attack is LIBSVM's, fast or not."""
+    retain, test, forget = scale * RETAIN, scale * TEST, scale * FORGET
+    expected = by_hand(retain, test, forget)
+    for exact in (True, False):
+        attack = mia_efficacy(retain=retain, test=test, forget=forget, exact=exact)
+        assert (attack.efficacy, attack.attack_accuracy) == pytest.approx(expected, abs=0 if exact else 0.005)
+
+
+def test_several_features_are_always_exact():
+    sides = [np.random.default_rng(seed).dirichlet([8, 1 + seed, 1], 60) for seed in range(3)]
+    attack = mia_efficacy(retain=sides[0], test=sides[1], forget=sides[2], exact=False)
+    assert (attack.efficacy, attack.attack_accuracy) == by_hand(*sides)
+
+
+def test_a_fast_fit_that_does_not_end_is_made_exactly(monkeypatch):
+    monkeypatch.setattr("neglora.metrics.gaussian_svm.MOST_STEPS", 1)
+    attack = mia_efficacy(retain=RETAIN, test=TEST, forget=FORGET, exact=False)
+    assert (attack.efficacy, attack.attack_accuracy) == by_hand(RETAIN, TEST, FORGET)
