@@ -16,6 +16,9 @@ from study.recommend import front_rows, recommend
 
 logger = logging.getLogger(__name__)
 
+#: How much longer a long study gets between two times that it is tidied.
+SHARE = 0.25
+
 
 def worth_keeping(records: Sequence[Record], study: Mapping[str, Any]) -> set[str]:
     """Ids of the trials on the front of a dataset x model, of a method there, or of a cell, and of those recommended.
@@ -46,9 +49,13 @@ def tidy(study_dir: Path, records: Sequence[Record], study: Mapping[str, Any]) -
 
     Safe while trials run: those that are not in `records` keep theirs.
     """
-    beaten = {record.trial for record in records} - worth_keeping(records, study)
-    for file in _files(study_dir):
-        if trial_of(file) in beaten:
+    recorded = {record.trial for record in records}
+    files = [file for file in _files(study_dir) if trial_of(file) in recorded]
+    if not files:
+        return
+    kept = worth_keeping(records, study)
+    for file in files:
+        if trial_of(file) not in kept:
             _remove(file)
 
 
@@ -60,13 +67,18 @@ def remove_unfinished(study_dir: Path) -> None:
 
 
 class Tidying:
-    """Tidies once in so many records, so that adapters of beaten trials do not pile up during a long study."""
+    """Tidies now and then, so that adapters of beaten trials do not pile up during a long study.
+
+    Once in so many records, and in a long study once it has grown by a `SHARE`: all of it is looked at every time.
+    """
 
     def __init__(self, study_dir: Path, study: Mapping[str, Any], every: int = 64) -> None:
         self.study_dir, self.study, self.every = study_dir, study, every
+        self._next = every
 
     def __call__(self, records: Sequence[Record]) -> None:
-        if len(records) % self.every == 0:
+        if len(records) >= self._next:
+            self._next = len(records) + max(self.every, int(SHARE * len(records)))
             tidy(self.study_dir, records, self.study)
 
 

@@ -1,5 +1,7 @@
 """Which adapters stay in a study's folder."""
 
+import itertools
+
 import handmade
 import pytest
 
@@ -77,3 +79,19 @@ def test_a_long_study_is_tidied_now_and_then(folder):
     tidying(RECORDS)
     assert "neglora-0001" not in kept(folder)
     assert "neglora-0009" in kept(folder), "it may be running"
+
+
+def test_a_long_study_is_tidied_less_often(tmp_path, monkeypatch):
+    tidied = []
+    monkeypatch.setattr("study.keeping.tidy", lambda folder, records, study: tidied.append(len(records)))
+    tidying = Tidying(tmp_path, {}, every=4)
+    for count in range(1, 101):
+        tidying(range(count))
+    assert tidied[:5] == [4, 8, 12, 16, 20]
+    assert all(after / before <= 1.25 for before, after in itertools.pairwise(tidied[4:]))
+    assert len(tidied) < 15
+
+
+def test_what_is_worth_keeping_is_not_asked_where_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("study.keeping.worth_keeping", None)
+    tidy(tmp_path, RECORDS, handmade.study())
