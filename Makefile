@@ -50,7 +50,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/trials_per_hour.py --repeats 1
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/evaluate.py
-	$(BIN)/python benchmarks/mia.py
+	$(BIN)/python benchmarks/mia.py --sizes 1000
 	$(BIN)/python benchmarks/ascend.py
 	$(BIN)/python benchmarks/limit.py
 

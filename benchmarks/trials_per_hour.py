@@ -257,28 +257,29 @@ def differences(user: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, d
         user, ours: what each trial measured, by configuration.
 
     Returns:
-        By `half name`: the largest difference as a share and in images, and how many trials differ at all; None where
-        no trial was measured on both sides.
+        By `half name`: how many trials were measured on both sides, and if any were the range of their values, the
+        largest difference as a share and in images, and how many differ at all.
     """
     found: dict[str, dict[str, Any]] = {}
     for half in ("selection", "report"):
         for name in (*ACCURACIES, *(ATTACKS if half == "report" else ATTACKS[:1])):
             pairs = [
-                (abs(trial[half][name] - ours[key][half][name]), ours[key])
+                (trial[half][name], ours[key][half][name], ours[key]["counts"])
                 for key, trial in user.items()
                 if trial[half].get(name) is not None and ours[key][half].get(name) is not None
             ]
             if not pairs:
-                found[f"{half} {name}"] = {"share": None, "images": None, "differ": None, "trials": 0}
+                found[f"{half} {name}"] = {"trials": 0}
                 continue
             part = ACCURACIES.get(name, "forget")
             part = "test_report" if part == "test" and half == "report" else part
-            share = max(difference for difference, _ in pairs)
             found[f"{half} {name}"] = {
-                "share": share,
-                "images": round(max(difference * trial["counts"][part] for difference, trial in pairs), 3),
-                "differ": sum(difference > 1e-12 for difference, _ in pairs),
                 "trials": len(pairs),
+                "from": min(own for own, _, _ in pairs),
+                "to": max(own for own, _, _ in pairs),
+                "share": max(abs(own - other) for own, other, _ in pairs),
+                "images": round(max(abs(own - other) * counts[part] for own, other, counts in pairs), 3),
+                "differ": sum(abs(own - other) > 1e-12 for own, other, _ in pairs),
             }
     return found
 
@@ -394,11 +395,12 @@ def _show(console: Console, summary: Mapping[str, Any]) -> None:
         console.print(f"{pair}: {'; '.join(told)}")
     for side, found in summary["compared"].items():
         table = Table(title=f"largest differences between the script and {side}")
-        for heading in ("metric", "share", "images", "trials that differ"):
+        for heading in ("metric", "from", "to", "difference", "in images", "trials that differ"):
             table.add_column(heading, justify="left" if heading == "metric" else "right")
         for name, one in found["differences"].items():
             if one["trials"]:
-                table.add_row(name, f"{one['share']:.5f}", f"{one['images']:g}", f"{one['differ']} of {one['trials']}")
+                shares = (f"{one[key]:.5f}" for key in ("from", "to", "share"))
+                table.add_row(name, *shares, f"{one['images']:g}", f"{one['differ']} of {one['trials']}")
         console.print(table)
         selection, report = found["signals"]
         console.print(

@@ -83,10 +83,18 @@ def test_differences_are_the_largest_over_trials_in_images_too() -> None:
     user = {"a": measured(1.0, 0.9, 0.5), "b": measured(0.5, 0.9, 0.5)}
     ours = {"a": measured(1.0, 0.901, 0.5), "b": measured(0.48, 0.902, 0.5)}
     found = differences(user, ours)
-    assert found["selection ua"] == {"share": pytest.approx(0.02), "images": 2.0, "differ": 1, "trials": 2}
-    assert found["selection ra"] == {"share": pytest.approx(0.002), "images": 2.0, "differ": 2, "trials": 2}
-    assert found["report ta"] == {"share": 0.0, "images": 0.0, "differ": 0, "trials": 2}
-    assert found["report mia_full"]["trials"] == 0
+    assert found["selection ua"] == {
+        "trials": 2,
+        "from": 0.5,
+        "to": 1.0,
+        "share": pytest.approx(0.02),
+        "images": 2.0,
+        "differ": 1,
+    }
+    ra, ta = found["selection ra"], found["report ta"]
+    assert (ra["share"], ra["images"], ra["differ"]) == (pytest.approx(0.002), 2.0, 2)
+    assert (ta["share"], ta["images"], ta["differ"]) == (0.0, 0.0, 0)
+    assert found["report mia_full"] == {"trials": 0}
 
 
 def test_a_trial_that_is_missing_on_one_side_is_an_error_and_no_match() -> None:
