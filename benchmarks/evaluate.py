@@ -9,8 +9,9 @@ Weights and images are random, which speed does not depend on. A trial is a copy
 other weights. `full` gives it all images; `prefix` gives it the base's activations below the first of these layers,
 which an earlier trial computed; `sample` does so with as many images as a search looks at: D_f of 500 and 2,000 each of
 D_r and of the test images. Each is timed on a slice of the images (`images`) and scaled to all (`total`): a batch costs
-the same wherever it comes from. All take turns, three times over, in one process and one thread, and the least of the
-processor's seconds counts, in which other processes matter little. Numbers also go to `benchmarks/evaluate.json`.
+the same wherever it comes from. All take turns, `rounds` times over, in one process and one thread. Seconds are the
+median of the processor's, ratios the median over the rounds with their range: what else the machine does slows all
+down, though not always alike. Numbers also go to `benchmarks/evaluate.json`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -40,10 +42,9 @@ from neglora.prefix import Cut, entered, find_cut, run_prefix
 IMAGE_SIZE = 32
 #: What is timed of each model unless told otherwise, and on how many images, a few batches: a ResNet50 takes its time.
 MODELS: dict[str, tuple[list[str], int]] = {
-    "tinyvit_21m": (["ffn", "last.ffn", "head", "conv"], 1280),
-    "resnet50": (["last.conv", "head", "conv"], 256),
+    "tinyvit_21m": (["ffn", "last.ffn", "head", "conv"], 512),
+    "resnet50": (["last.conv", "head", "conv"], 64),
 }
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Line:
     Attributes:
         model, targets, batch_size: the configuration.
         share: of the model's multiply-accumulates that lie in the prefix, counted.
-        full, prefix, sample: seconds of the three ways; without a cut the last two use the whole model.
+        full, prefix, sample: seconds of the three ways in every round; without a cut the last two use the whole model.
         first: seconds of the trial that computes the prefix for all others.
         difference: largest one between logits of `prefix` and of `full` in the first batch size.
         cache_bytes: of all images' activations and labels.
@@ -63,9 +64,9 @@ class Line:
     targets: str
     batch_size: int
     share: float
-    full: float
-    prefix: float
-    sample: float
+    full: list[float]
+    prefix: list[float]
+    sample: list[float]
     first: float
     difference: float
     cache_bytes: int
@@ -76,7 +77,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     lines: list[Line] = []
     for model in arguments.models:
-        targets, images = MODELS.get(model, ([], 1280))
+        targets, images = MODELS.get(model, ([], 512))
         lines += measure(
             model,
             arguments.targets or targets,
@@ -85,8 +86,9 @@ def main() -> None:
             sample=arguments.sample,
             classes=arguments.classes,
             batch_sizes=arguments.batch_sizes,
+            rounds=arguments.rounds,
         )
-        Console(width=140).print(_table([line for line in lines if line.model == model], arguments))
+        Console(width=160).print(_table([line for line in lines if line.model == model], arguments))
     result = {
         "total": arguments.total,
         "sample": arguments.sample,
@@ -100,7 +102,15 @@ def main() -> None:
 
 
 def measure(
-    name: str, targets: list[str], *, images: int, total: int, sample: int, classes: int, batch_sizes: list[int]
+    name: str,
+    targets: list[str],
+    *,
+    images: int,
+    total: int,
+    sample: int,
+    classes: int,
+    batch_sizes: list[int],
+    rounds: int,
 ) -> list[Line]:
     """Every combination of targets and batch sizes, on a slice of so many images."""
     base = build_model(name, num_classes=classes, image_size=IMAGE_SIZE, channels=3, seed=0)
@@ -114,12 +124,10 @@ def measure(
     for size in batch_sizes:
         for term in targets:
             cache = caches[term, size] = PrefixCache(2**40)
+            works["full", term, size] = _work(trials[term], base, None, cache, "full", _batches(pixels, size))
             for way, count in (("prefix", images), ("sample", looked_at)):
                 batches = _batches(pixels[:count], size)
                 works[way, term, size] = _work(trials[term], base, cuts[term], cache, way, batches)
-        works["full", targets[0], size] = _work(
-            trials[targets[0]], base, None, PrefixCache(0), "full", batches=_batches(pixels, size)
-        )
 
     firsts: dict[tuple[str, str, int], float] = {}
     for key, work in works.items():
@@ -127,12 +135,15 @@ def measure(
         work()
         firsts[key] = time.process_time() - started
     held = {key: cache.held_bytes for key, cache in caches.items()}
-    seconds = dict.fromkeys(works, float("inf"))
-    for _ in range(ROUNDS):
+    seconds: dict[tuple[str, str, int], list[float]] = {key: [] for key in works}
+    for _ in range(rounds):
         for key, work in works.items():
             started = time.process_time()
             work()
-            seconds[key] = min(seconds[key], time.process_time() - started)
+            seconds[key].append(time.process_time() - started)
+
+    def scaled(key: tuple[str, str, int], factor: float) -> list[float]:
+        return [spent * factor for spent in seconds[key]]
 
     lines = []
     for term in targets:
@@ -144,9 +155,9 @@ def measure(
                     term,
                     size,
                     _share(name, classes, cuts[term]),
-                    full=seconds["full", targets[0], size] * total / images,
-                    prefix=seconds["prefix", term, size] * total / images,
-                    sample=seconds["sample", term, size] * sample / looked_at,
+                    full=scaled(("full", term, size), total / images),
+                    prefix=scaled(("prefix", term, size), total / images),
+                    sample=scaled(("sample", term, size), sample / looked_at),
                     first=firsts["prefix", term, size] * total / images,
                     difference=float((works["prefix", term, size]() - whole).abs().max()),
                     cache_bytes=round(held[term, size] * total / (images + looked_at)),
@@ -204,11 +215,11 @@ def _table(lines: list[Line], arguments: argparse.Namespace) -> Table:
         "targets": lambda line: line.targets,
         "batch": lambda line: str(line.batch_size),
         "prefix holds": lambda line: f"{line.share:.1%}",
-        "full": lambda line: f"{line.full:.1f}",
-        "prefix": lambda line: f"{line.prefix:.2f}",
-        "ratio": lambda line: f"{line.full / line.prefix:.2f}",
-        f"sample of {arguments.sample:,}": lambda line: f"{line.sample:.3f}",
-        "further": lambda line: f"{line.prefix / line.sample:.1f}",
+        "full": lambda line: f"{statistics.median(line.full):.1f}",
+        "prefix": lambda line: f"{statistics.median(line.prefix):.2f}",
+        "ratio": lambda line: _ratio(line.full, line.prefix),
+        f"sample of {arguments.sample:,}": lambda line: f"{statistics.median(line.sample):.3f}",
+        "further": lambda line: _ratio(line.prefix, line.sample),
         "first trial": lambda line: f"{line.first:.1f}",
         "logits differ by": lambda line: f"{line.difference:.1e}" if line.difference else "0",
         "cache, MiB": lambda line: f"{line.cache_bytes / 2**20:,.0f}",
@@ -217,6 +228,11 @@ def _table(lines: list[Line], arguments: argparse.Namespace) -> Table:
     for line in lines:
         table.add_row(*(value(line) for value in columns.values()))
     return table
+
+
+def _ratio(numerators: list[float], denominators: list[float]) -> str:
+    ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
+    return f"{statistics.median(ratios):.3g} ({min(ratios):.3g} to {max(ratios):.3g})"
 
 
 def _arguments() -> argparse.Namespace:
@@ -228,6 +244,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=4_500, help="how many of these a search looks at")
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     return parser.parse_args()
