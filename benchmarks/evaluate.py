@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate.py                                                    some minutes on two cores
     python benchmarks/evaluate.py --models tinyvit_21m --batch-sizes 64 256 512      larger batches behind the prefix
-    python benchmarks/evaluate.py --models tinyvit_nano --classes 10 --images 1797 --total 1797 \
+    python benchmarks/evaluate.py --models tinyvit_nano --classes 10 --images 1797 --total 1797 --sample 500 \
         --targets ffn attn last.ffn last.attn_out+head partial head                  the digits
 
 Weights and images are random, which speed does not depend on. A trial is a copy of the base whose target layers have
