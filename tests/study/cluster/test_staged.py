@@ -19,7 +19,7 @@ from study.cli import main
 from study.confirming import next_round
 from study.ledger import read_ledger
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 STAGED: dict[str, Any] = {
     "search": {"sampler": "tpe", "trials": 4, "seed": 0, "batch": 3, "snapshots": True},
