@@ -23,6 +23,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU's memory; None for the CPU, whose memory trials do not divide by processes."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 def use_threads(threads: int) -> None:
     """Let torch compute on this many threads: sums in floating point depend on it, so it is fixed per task."""
     if torch.get_num_threads() != threads:

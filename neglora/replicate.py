@@ -16,7 +16,7 @@ from neglora.artifact import Artifact
 from neglora.ascend import Diverged
 from neglora.data import ForgetSet, Splits, parse_forget
 from neglora.evaluation import DatasetOutputs, Evaluation, Outputs, evaluate_outputs, evaluate_sample, with_reference
-from neglora.hardware import PeakMemory, device_name
+from neglora.hardware import PeakMemory, device_memory, device_name
 from neglora.intervals import wilson
 from neglora.methods import METHODS, Passing, Unlearned
 from neglora.metrics import accuracy, mean_loss
@@ -264,7 +264,12 @@ def _head(run: Run) -> dict[str, Any]:
 
 
 def _place(run: Run) -> dict[str, Any]:
-    return {"device": device_name(run.session.device), "threads": run.setting.threads}
+    device = run.session.device
+    return {
+        "device": device_name(device),
+        "device_memory_bytes": device_memory(device),
+        "threads": run.setting.threads,
+    }
 
 
 def reference(session: Session, setting: Setting, forget: ForgetSet, seed: int) -> tuple[Evaluation, Artifact] | None:

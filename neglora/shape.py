@@ -13,7 +13,7 @@ _NUMBER = (int, float, type(None))
 _TEXT = (str, type(None))
 _MEASURED: Shape = {"*": _NUMBER}
 _TIMES = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "train_seconds")
-_SIZES = ("peak_memory_bytes", "trainable_parameters", "threads")
+_SIZES = ("peak_memory_bytes", "device_memory_bytes", "trainable_parameters", "threads")
 COST: Shape = {"device": _TEXT, **dict.fromkeys(_TIMES + _SIZES, _NUMBER), "*": (*_NUMBER, str)}
 REPLICATE: Shape = {
     "seed": _NUMBER,

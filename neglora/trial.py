@@ -205,6 +205,7 @@ def _total_cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         **{name: over(name, sum) for name in SECONDS},
         "peak_memory_bytes": over("peak_memory_bytes", max),
+        "device_memory_bytes": over("device_memory_bytes", min),
         "trainable_parameters": over("trainable_parameters", max),
         "device": costs[0]["device"],
         "threads": costs[0]["threads"],

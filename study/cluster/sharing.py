@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from neglora.record import Record
 from study.space.cells import Cell
 
-#: So much of a GPU is handed out: the rest is for what processes take beside their tensors.
+#: So much of a GPU is handed out: the rest is for what the allocator cannot use. Assumed as well.
 USED = 0.9
+#: Bytes of a GPU that a process takes beside its tensors: CUDA's context and kernels. Assumed, for want of a GPU here.
+CONTEXT = 600 * 2**20
 #: Ray counts resources in so many parts of one.
 PARTS = 10_000
 
@@ -39,7 +41,7 @@ def share_of_gpu(records: Sequence[Record]) -> Share:
         return Share(1.0, "what a trial takes of a GPU could not be measured: each has one of its own")
     peak = max(int(record.cost["peak_memory_bytes"]) for record in measured)
     whole = min(int(record.cost["device_memory_bytes"]) for record in measured)
-    count = min(max(1, int(USED * whole / max(peak, 1))), PARTS)
+    count = min(max(1, int(USED * whole / (peak + CONTEXT))), PARTS)
     # Rounded down: what Ray counts of so many has to fit into one.
     gpus = math.floor(PARTS / count) / PARTS
     took = f"the most that one took is {peak / 2**30:.1f} of {whole / 2**30:.1f} GiB"
