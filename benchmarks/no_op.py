@@ -204,7 +204,13 @@ def of_tune(trials: int, marks: Marks, folder: Path) -> None:
         tune.with_resources(NoOp, {"CPU": 1}),
         param_space=config,
         tune_config=tune.TuneConfig(num_samples=trials, reuse_actors=True),
-        run_config=tune.RunConfig(name="no-op", storage_path=str(folder), callbacks=[Noting()]),
+        run_config=tune.RunConfig(
+            name="no-op",
+            storage_path=str(folder),
+            callbacks=[Noting()],
+            # A class without checkpoints has to say so.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     ).fit()
 
 
