@@ -16,6 +16,7 @@ machines", with Mehrotra's predictor and corrector.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -81,45 +82,79 @@ def fit(features: Floats, signs: Floats, limits: Floats) -> tuple[Floats, Floats
     penalty[-1] = 0.0  # the intercept is free
     total = limits.sum(1)
     solution = numpy.zeros((len(limits), rows.shape[1]))
-    alpha, slack, miss = limits / 2, numpy.ones_like(limits), numpy.full_like(limits, 2.0)
+    point = Point(limits / 2, limits / 2, numpy.ones_like(limits), numpy.full_like(limits, 2.0))
     for _ in range(MOST_STEPS):
-        # Conditions: solution = alpha' rows, slack - miss = solution rows' - 1, alpha slack = room miss = 0. The second
-        # holds from the start.
-        room = limits - alpha
-        gap = (alpha * slack).sum(1) + (room * miss).sum(1)
-        residual = alpha @ rows - penalty * solution
+        # Sought: solution = alpha rows, slack - miss = rows solution - 1, alpha slack = room miss = 0. The second holds
+        # from the start, the others at the end.
+        alpha, room, slack, miss = point
+        gap, residual = _gap(point), alpha @ rows - penalty * solution
         done = (gap <= GAP * total) & (abs(residual).max(1) <= GAP * total)
         if done.all():
             return solution[:, :-1], _intercepts(features @ solution[:, :-1].T, signs, limits)
         inverse = 1.0 / (miss / room + slack / alpha)
-        matrix = numpy.matmul(rows.T, inverse[:, :, None] * rows) + numpy.diag(penalty)
-
-        def step(on_slack: Floats, on_miss: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-            pull = inverse * (on_slack / alpha - on_miss / room)  # noqa: B023
-            change = numpy.linalg.solve(matrix, (residual + pull @ rows)[:, :, None])[:, :, 0]  # noqa: B023
-            d_alpha = pull - inverse * (change @ rows.T)  # noqa: B023
-            d_slack = (on_slack - slack * d_alpha) / alpha  # noqa: B023
-            return change, d_alpha, d_slack, (on_miss + miss * d_alpha) / room  # noqa: B023
-
-        def reach(d_alpha: Floats, d_slack: Floats, d_miss: Floats) -> Floats:
-            shares = (-d_alpha / alpha, d_alpha / room, -d_slack / slack, -d_miss / miss)  # noqa: B023
-            return 1.0 / numpy.maximum(1.0, numpy.max([share.max(1) for share in shares], axis=0))[:, None]
-
-        _, d_alpha, d_slack, d_miss = step(-alpha * slack, -room * miss)
-        far = reach(d_alpha, d_slack, d_miss)
-        after = ((alpha + far * d_alpha) * (slack + far * d_slack)).sum(1)
-        after += ((room - far * d_alpha) * (miss + far * d_miss)).sum(1)
+        newton = Newton(rows, residual, inverse, numpy.matmul(rows.T, inverse[:, :, None] * rows) + numpy.diag(penalty))
+        _, move = _step(newton, point, -alpha * slack, -room * miss)
+        far = _reach(point, move)
         # Each point gets its weight's share, as if it were so many points of weight 1.
-        aim = ((after / gap) ** 3 * gap / (2 * total))[:, None] * limits
+        aim = ((_gap(_moved(point, far, move)) / gap) ** 3 * gap / (2 * total))[:, None] * limits
         # Corrected for as far as the predictor can go: in full it may send the steps round in circles.
-        change, d_alpha, d_slack, d_miss = step(
-            aim - alpha * slack - far**2 * d_alpha * d_slack, aim - room * miss + far**2 * d_alpha * d_miss
+        change, move = _step(
+            newton,
+            point,
+            aim - alpha * slack - far**2 * move.alpha * move.slack,
+            aim - room * miss - far**2 * move.room * move.miss,
         )
         # Machines that are done stand still until the others are, rather than run out of digits.
-        far = numpy.where(done[:, None], 0.0, 0.995 * reach(d_alpha, d_slack, d_miss))
-        solution, alpha = solution + far * change, alpha + far * d_alpha
-        slack, miss = slack + far * d_slack, miss + far * d_miss
+        far = numpy.where(done[:, None], 0.0, 0.995 * _reach(point, move))
+        solution, point = solution + far * change, _moved(point, far, move)
     return None
+
+
+class Point(NamedTuple):
+    """Where a fit is, `[machines, n]` each and above 0, or a move from there.
+
+    Attributes:
+        alpha, room: a point's multiplier, and what its limit leaves.
+        slack, miss: by how much it lies beyond its margin, and short of it.
+    """
+
+    alpha: Floats
+    room: Floats
+    slack: Floats
+    miss: Floats
+
+
+class Newton(NamedTuple):
+    """Newton's equations at a point, with all but the solution's change eliminated."""
+
+    rows: Floats
+    residual: Floats
+    inverse: Floats
+    matrix: Floats
+
+
+def _step(newton: Newton, point: Point, on_slack: Floats, on_miss: Floats) -> tuple[Floats, Point]:
+    """The change of the solution, and the move, that add so much to alpha slack and to room miss."""
+    rows, residual, inverse, matrix = newton
+    alpha, room, slack, miss = point
+    pull = inverse * (on_slack / alpha - on_miss / room)
+    change = numpy.linalg.solve(matrix, (residual + pull @ rows)[:, :, None])[:, :, 0].astype(numpy.float64)
+    more = pull - inverse * (change @ rows.T)
+    return change, Point(more, -more, (on_slack - slack * more) / alpha, (on_miss + miss * more) / room)
+
+
+def _reach(point: Point, move: Point) -> Floats:
+    """What share of a move, at most 1, keeps everything above 0: `[machines, 1]`."""
+    used = [(-part / value).max(1) for part, value in zip(move, point, strict=True)]
+    return 1.0 / numpy.maximum(1.0, numpy.max(used, axis=0))[:, None]
+
+
+def _moved(point: Point, far: Floats, move: Point) -> Point:
+    return Point(*(value + far * part for value, part in zip(point, move, strict=True)))
+
+
+def _gap(point: Point) -> Floats:
+    return (point.alpha * point.slack + point.room * point.miss).sum(1)
 
 
 def _intercepts(values: Floats, signs: Floats, limits: Floats) -> Floats:
