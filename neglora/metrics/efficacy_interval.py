@@ -9,8 +9,9 @@ import numpy
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from neglora.intervals import Z_95
 from neglora.metrics.gaussian_svm import expansion, fit
-from neglora.metrics.mann_whitney import Z95, placements, spread
+from neglora.metrics.mann_whitney import placements, spread
 from neglora.metrics.mia import PENALTY, checked_sides, mia_efficacy
 from neglora.seeds import derive_seed
 
@@ -92,7 +93,7 @@ def _may_be_without_signal(retain: Floats, test: Floats, total: list[int]) -> bo
     above, below = placements(retain, test)
     full = spread(above) / total[0] + spread(below) / total[1]
     sampling = spread(above) / len(above) + spread(below) / len(below) - full
-    return abs(float(above.mean()) - 0.5) <= Z95 * (math.sqrt(full) + math.sqrt(max(sampling, 0.0)))
+    return abs(float(above.mean()) - 0.5) <= Z_95 * (math.sqrt(full) + math.sqrt(max(sampling, 0.0)))
 
 
 def binned(values: Floats) -> tuple[Floats, Floats]:

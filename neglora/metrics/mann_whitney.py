@@ -8,8 +8,7 @@ import numpy
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-#: Two-sided 95 percent point of the normal distribution.
-Z95 = 1.959963984540054
+from neglora.intervals import Z_95
 
 
 def placements(
@@ -43,5 +42,5 @@ def mann_whitney_auc(
     """
     above, below = placements(higher, lower)
     auc = float(above.mean())
-    half = Z95 * math.sqrt(spread(above) / len(above) + spread(below) / len(below))
+    half = Z_95 * math.sqrt(spread(above) / len(above) + spread(below) / len(below))
     return auc, (max(0.0, auc - half), min(1.0, auc + half))
