@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -53,8 +54,12 @@ class Marks:
         """Milliseconds a trial after the first tenth, in which processes warm up; kilobytes over the second half."""
         first, half, last = self.rows[len(self.rows) // 10], self.rows[len(self.rows) // 2], self.rows[-1]
         count = len(self.rows) - 1 - len(self.rows) // 10
+        ends = [self.rows[(len(self.rows) - 1) * quarter // 4] for quarter in range(5)]
+        quarter = (len(self.rows) - 1) / 4
         return {
             "trials": len(self.rows),
+            "cpu_ms_by_quarter": [1e3 * (b[1] - a[1]) / quarter for a, b in itertools.pairwise(ends)],
+            "kb_by_quarter": [(b[2] - a[2]) / quarter / 1e3 for a, b in itertools.pairwise(ends)],
             "ms": 1e3 * (last[0] - first[0]) / count,
             "cpu_ms": 1e3 * (last[1] - first[1]) / count,
             "kb": (last[2] - half[2]) / (len(self.rows) - 1 - len(self.rows) // 2) / 1e3,

@@ -153,6 +153,11 @@ def study(console: Console, storage: Path) -> dict[str, Any]:
     for what, seconds in found["driver"].items():
         table.add_row(what, f"{seconds:.2f}", f"{seconds / found['running']:.1%}")
     console.print(table)
+    asked, waits = found["suggestions_ms"], found["waits_for_suggestions_ms"]
+    console.print(
+        f"{len(asked)} suggestions of {statistics.median(asked):.1f} ms (median; {max(asked):.1f} the longest); while "
+        f"one was derived, a worker without a trial waited {len(waits)} times, {sum(waits):.1f} ms in all"
+    )
     table = Table(title="a warm trial, ms")
     for heading in ("what", "median", "mean", "9 of 10", "most"):
         table.add_column(heading, justify="left" if heading == "what" else "right")

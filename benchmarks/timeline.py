@@ -39,6 +39,8 @@ class Clock:
         trials: of each trial after a worker's first one: seconds by part.
         first, last: when the first trial was sent, and when the last result came.
         spent: seconds of the driver by what it did.
+        asked: when a suggestion was begun and ended, of those that were given.
+        idle: when a worker had ended a trial, and when it was sent its next one.
     """
 
     def __init__(self) -> None:
@@ -47,11 +49,16 @@ class Clock:
         self.trials: list[dict[str, float]] = []
         self.work: dict[str, float] = defaultdict(float)
         self.spent: dict[str, float] = defaultdict(float)
+        self.asked: list[tuple[float, float]] = []
+        self.idle: list[tuple[float, float]] = []
+        self._ended: dict[Any, float] = {}
         self.first, self.last = 0.0, 0.0
 
     def send(self, worker: Any) -> None:
         self.sent[worker] = time.perf_counter()
         self.first = self.first or self.sent[worker]
+        if worker in self._ended:
+            self.idle.append((self._ended[worker], time.time()))
 
     def arrive(self, worker: Any, result: dict[str, Any]) -> None:
         now, before = time.perf_counter(), self.arrived.get(worker)
@@ -74,6 +81,15 @@ class Clock:
                 }
             )
         self.arrived[worker], self.last = now, now
+        self._ended[worker] = result.pop("ended")
+
+    def waits_for_suggestions(self) -> list[float]:
+        """Seconds that a worker without a trial waited while a suggestion was being derived, of those that did."""
+        waits = (
+            sum(max(0.0, min(sent, ended) - max(done, began)) for began, ended in self.asked)
+            for done, sent in self.idle
+        )
+        return [wait for wait in waits if wait > 0]
 
     @contextlib.contextmanager
     def count(self, part: str) -> Iterator[None]:
@@ -96,10 +112,12 @@ class Clock:
 
 def watch(clock: Clock) -> None:
     """Let the clock see what the driver does."""
-    from study.cluster import execution
+    from study.cluster import execution, workers
     from study.cluster.actors import ActorManager
     from study.cluster.conductor import Conductor
     from study.ledger import Ledger
+    from study.search import CellSearch
+    from study.suggestions import Suggestion
 
     schedule, resolve = ActorManager._schedule_tracked_actor_task, ActorManager._actor_task_resolved
 
@@ -117,6 +135,21 @@ def watch(clock: Clock) -> None:
     clock.timed(Ledger, "append", "storage")
     clock.timed(execution, "keep_adapters", "storage")
     clock.timed(Conductor, "next", "suggesting")
+    suggest = CellSearch.suggest
+
+    def suggested(self: Any) -> Any:
+        began = time.time()
+        found = suggest(self)
+        if isinstance(found, Suggestion):
+            clock.asked.append((began, time.time()))
+        return found
+
+    class TimedWorker(workers.TrialWorker):
+        def step(self) -> dict[str, Any]:
+            return {**super().step(), "ended": time.time()}
+
+    TimedWorker.__qualname__ = workers.TrialWorker.__qualname__
+    CellSearch.suggest, workers.TrialWorker = suggested, TimedWorker
 
 
 def summary(clock: Clock, began: float, ended: float, workers: int) -> dict[str, Any]:
@@ -142,6 +175,8 @@ def summary(clock: Clock, began: float, ended: float, workers: int) -> dict[str,
         "trials": len(clock.arrived) + len(clock.trials),
         "work": {part.removesuffix("_seconds"): value for part, value in clock.work.items()},
         "driver": dict(clock.spent),
+        "suggestions_ms": [1e3 * (ended - began) for began, ended in clock.asked],
+        "waits_for_suggestions_ms": [1e3 * wait for wait in clock.waits_for_suggestions()],
         "ms_a_trial": {name: over(name) for name in ("work", "beside", "waited", "in_worker", "on_the_way")},
         "load": os.getloadavg()[0],
     }
