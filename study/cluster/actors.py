@@ -1,8 +1,9 @@
-"""How Tune handles its actors, with two changes that it offers no setting for.
+"""How Tune handles its actors, with changes that it offers no setting for.
 
 Ray tells of an actor that its out-of-memory killer ended, and of a result that was lost with its node, by errors that
 Tune does not count among the losses of an actor: one such worker would end the whole run. And the task of a trial is
-named after the trial, so that Ray's dashboard shows what runs.
+named after the trial, so that Ray's dashboard shows what runs. An actor that was asked for and has not started can be
+held, so that another trial takes it over (see `controller.py`).
 
 Only this file touches Tune's inside. Its tests fail where another version of Ray is different there.
 """
@@ -28,6 +29,12 @@ class ActorManager(RayActorManager):
     def __init__(self, resource_manager: Any) -> None:
         super().__init__(resource_manager)
         self._names: dict[TrackedActor, str] = {}
+        self._held: set[TrackedActor] = set()
+
+    @property
+    def num_pending_actors(self) -> int:
+        """Actors that start as soon as there is room."""
+        return super().num_pending_actors - len(self._held)
 
     def add_actor(self, cls: Any, kwargs: dict[str, Any], resource_request: Any, **callbacks: Any) -> TrackedActor:
         actor = super().add_actor(cls, kwargs, resource_request, **callbacks)
@@ -40,6 +47,24 @@ class ActorManager(RayActorManager):
         if tracked_actor in self._pending_actors_to_attrs:
             self._pending_actors_to_enqueued_actor_tasks.pop(tracked_actor, None)
         return bool(super().remove_actor(tracked_actor, *args, **kwargs))
+
+    def hold(self, tracked_actor: TrackedActor) -> bool:
+        """Do not start an actor whose resources were asked for; whether it had not started yet."""
+        if tracked_actor not in self._pending_actors_to_attrs:
+            return False
+        _, _, request = self._pending_actors_to_attrs[tracked_actor]
+        self._resource_request_to_pending_actors[request].remove(tracked_actor)
+        self._held.add(tracked_actor)
+        return True
+
+    def release(self, tracked_actor: TrackedActor, kwargs: dict[str, Any] | None = None) -> None:
+        """Let an actor that was held start, with other arguments if they are given."""
+        cls, usual, request = self._pending_actors_to_attrs[tracked_actor]
+        self._pending_actors_to_attrs[tracked_actor] = cls, usual if kwargs is None else kwargs, request
+        self._resource_request_to_pending_actors[request].append(tracked_actor)
+        self._held.remove(tracked_actor)
+        if kwargs is not None:
+            self._names[tracked_actor] = _title_of(kwargs["config"])
 
     def _schedule_tracked_actor_task(
         self,

@@ -92,6 +92,24 @@ def test_nothing_is_kept_of_an_actor_that_was_taken_back_before_it_started():
     assert not manager._names
 
 
+def test_an_actor_that_has_not_started_is_held_and_starts_for_another_trial():
+    manager = ActorManager(NoResources())
+    first, second = (
+        manager.add_actor(object, {"config": config(f"digits-neglora-000{place}")}, "request") for place in (1, 2)
+    )
+    assert manager.hold(first)
+    assert manager._resource_request_to_pending_actors["request"] == [second], "what is held does not start"
+    assert manager.num_pending_actors == 1
+    manager.release(first, {"config": config("digits-neglora-0003")})
+    assert manager._resource_request_to_pending_actors["request"] == [second, first]
+    assert manager._pending_actors_to_attrs[first][1] == {"config": config("digits-neglora-0003")}
+    assert manager._names[first] == "digits-neglora-0003"
+    assert manager.num_pending_actors == 2
+    manager._live_actors_to_ray_actors_resources[second] = (Actor(), None)
+    del manager._pending_actors_to_attrs[second]
+    assert not manager.hold(second), "it has started"
+
+
 def test_a_title_is_short():
     assert title("t-0000", {}) == "t-0000"
     assert len(title("t-0000", {"targets": "ffn" * 200})) == LONGEST
