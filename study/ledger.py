@@ -7,6 +7,7 @@ everything before it is never touched again.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def read_ledger(path: Path) -> list[Record]:
         LedgerError: the file cannot be read, or a line is not a record of this project or of a newer schema.
     """
     file = path / LEDGER if path.is_dir() else path
-    return [line.record for line in parse_lines(healed(_read(file)), file)]
+    return [compact(line.record) for line in each_line(healed(_read(file)), file)]
 
 
 class LedgerWriter(Protocol):
@@ -224,7 +225,12 @@ def healed(content: bytes) -> bytes:
 
 
 def parse_lines(content: bytes, where: object) -> list[Line]:
-    """Every line of a ledger's content.
+    """Every line of a ledger's content; see `each_line`."""
+    return list(each_line(content, where))
+
+
+def each_line(content: bytes, where: object) -> Iterator[Line]:
+    """The lines of a ledger's content, one after the other.
 
     Args:
         content: whole lines.
@@ -233,12 +239,14 @@ def parse_lines(content: bytes, where: object) -> list[Line]:
     Raises:
         LedgerError: a line is torn, not a record of this project, of a newer schema, or the trial's second one.
     """
-    lines: list[Line] = []
     places: dict[tuple[str, str], int] = {}
-    *whole, last = content.split(b"\n")
-    if last:
-        whole.append(last)
-    for place, text in enumerate(whole, 1):
+    start = 0
+    for place in itertools.count(1):
+        if start >= len(content):
+            return
+        end = content.find(b"\n", start)
+        text = content[start : end if end >= 0 else None]
+        start += len(text) + 1
         try:
             record = Record.from_line(text.decode())
         except (RecordError, UnicodeDecodeError) as error:
@@ -248,8 +256,7 @@ def parse_lines(content: bytes, where: object) -> list[Line]:
             raise LedgerError(
                 f"{where}:{place}: trial {record.trial} of fidelity {record.fidelity!r} stands on line {first} already"
             )
-        lines.append(Line(text + b"\n", record))
-    return lines
+        yield Line(text + b"\n", record)
 
 
 def _is_json(text: bytes) -> bool:
