@@ -72,11 +72,11 @@ TWO_GPUS = Cluster(None, 2, None, gpus=1.0)
 def test_first_trials_are_measured_and_then_as_many_share_a_gpu_as_fit(tmp_path, monkeypatch):
     with Ledger.open(tmp_path) as ledger:
         study = Study(ledger, tmp_path, "auto", monkeypatch)
-        assert study.run(TWO_GPUS).slots == 14
-        assert study.runs == [(1.0, 3), (0.1428, 6)], "one trial each of Retrain and two methods, and then the rest"
+        assert study.run(TWO_GPUS).slots == 12
+        assert study.runs == [(1.0, 3), (0.1666, 6)], "one trial each of Retrain and two methods, and then the rest"
         assert study.listener.said == [
             "resources.gpus is auto: the first trial of each method has a GPU of its own",
-            "7 trials share a GPU: the most that one took is 10.0 of 80.0 GiB",
+            "6 trials share a GPU: the most that one took is 10.0 of 80.0 GiB",
         ]
 
 
@@ -90,7 +90,7 @@ def test_what_the_ledger_knows_is_not_measured_again(tmp_path, monkeypatch):
             ledger.append(record)
         study = Study(ledger, again, "auto", monkeypatch)
         study.run(TWO_GPUS)
-        assert study.runs == [(0.1428, 6)]
+        assert study.runs == [(0.1666, 6)]
 
 
 def test_without_a_gpu_auto_is_none_and_told(tmp_path, monkeypatch):

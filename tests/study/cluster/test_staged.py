@@ -74,6 +74,7 @@ def lines(folder: Path, fidelity: str) -> dict[str, Record]:
     return {record.trial: record for record in read_ledger(folder / "two" / "tiny") if record.fidelity == fidelity}
 
 
+@pytest.mark.grid
 def test_trials_are_searched_on_samples_and_what_may_be_on_a_front_is_measured_in_full(finished):
     folder, told = finished
     records = read_ledger(folder / "two" / "tiny")
@@ -98,6 +99,7 @@ def test_trials_are_searched_on_samples_and_what_may_be_on_a_front_is_measured_i
     assert set().union(*(cell["front"] for cell in summary["cells"])) <= confirmed
 
 
+@pytest.mark.grid
 def test_runs_pass_through_trials_of_fewer_epochs(finished):
     folder, _ = finished
     searched = [record for record in lines(folder, "search").values() if record.cell["method"] == "neglora"]
@@ -111,6 +113,7 @@ def test_runs_pass_through_trials_of_fewer_epochs(finished):
     assert behind
 
 
+@pytest.mark.grid
 def test_what_is_recommended_is_tried_on_pairs_that_the_search_never_saw(finished):
     folder, told = finished
     elsewhere = lines(folder, "confirm")
@@ -128,6 +131,7 @@ def test_what_is_recommended_is_tried_on_pairs_that_the_search_never_saw(finishe
     assert f"confirmed {len(elsewhere)} of {len(elsewhere)} on unseen pairs" in told
 
 
+@pytest.mark.grid
 def test_status_and_a_second_run_find_nothing_left(finished, monkeypatch, capsys):
     folder, _ = finished
     monkeypatch.chdir(folder)
