@@ -20,7 +20,12 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
-from study.cluster.titles import title
+from study.cluster.titles import cell_of, title
+
+
+#: So many tasks of a run are named after their trials, later ones after their cells: Ray keeps numbers of every name that
+#: it has met, 18 KB of the driver's memory each.
+NAMED = 500
 
 
 class ActorManager(RayActorManager):
@@ -30,6 +35,7 @@ class ActorManager(RayActorManager):
         super().__init__(resource_manager)
         self._names: dict[TrackedActor, str] = {}
         self._held: set[TrackedActor] = set()
+        self._named = 0
 
     @property
     def num_pending_actors(self) -> int:
@@ -81,7 +87,9 @@ class ActorManager(RayActorManager):
             self._names[tracked] = _title_of(args[0])
         method = getattr(actor, method_name)
         if method_name == "train":
-            method = method.options(name=self._names[tracked])
+            self._named += 1
+            name = self._names[tracked]
+            method = method.options(name=name if self._named <= NAMED else cell_of(name))
         future = method.remote(*args, **kwargs)
         self._actor_task_events.track_future(
             future=future,

@@ -14,6 +14,11 @@ def title(trial: str, params: Mapping[str, Any]) -> str:
     return f"{trial} {configuration(params)}".strip()[:LONGEST]
 
 
+def cell_of(title: str) -> str:
+    """The cell of a trial by the trial's title: `digits-...-neglora`."""
+    return title.split(" ", 1)[0].rsplit("-", 1)[0]
+
+
 def configuration(params: Mapping[str, Any]) -> str:
     """`rank=4 lr=0.00316`."""
     return " ".join(f"{name}={_short(value)}" for name, value in params.items())

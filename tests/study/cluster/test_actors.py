@@ -10,6 +10,7 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.execution import tune_controller
 
+from study.cluster import actors
 from study.cluster.actors import ActorManager, as_loss, our_actors
 from study.cluster.titles import LONGEST, title
 
@@ -80,6 +81,22 @@ def test_the_task_of_a_trial_is_named_after_it_also_on_a_reused_worker():
         ("train", "digits-neglora-0002 rank=8"),
     ]
     assert manager.num_actor_tasks == 3
+
+
+def test_names_of_trials_do_not_grow_without_end(monkeypatch):
+    monkeypatch.setattr(actors, "NAMED", 2)
+    manager, actor = ActorManager(NoResources()), Actor()
+    tracked = manager.add_actor(object, {"config": config("digits-neglora-0000", rank=4)}, "request")
+    manager._live_actors_to_ray_actors_resources[tracked] = (actor, None)
+    for number in range(4):
+        manager.schedule_actor_task(tracked, "reset", (config(f"digits-neglora-{number:04d}", rank=4), {}))
+        manager.schedule_actor_task(tracked, "train")
+    assert [name for method, name in actor.calls if method == "train"] == [
+        "digits-neglora-0000 rank=4",
+        "digits-neglora-0001 rank=4",
+        "digits-neglora",
+        "digits-neglora",
+    ]
 
 
 def test_nothing_is_kept_of_an_actor_that_was_taken_back_before_it_started():
