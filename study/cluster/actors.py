@@ -22,9 +22,8 @@ from ray.tune.execution import tune_controller
 
 from study.cluster.titles import cell_of, title
 
-
-#: So many tasks of a run are named after their trials, later ones after their cells: Ray keeps numbers of every name that
-#: it has met, 18 KB of the driver's memory each.
+#: So many tasks of a run are named after their trials, later ones after their cells: Ray keeps numbers of every name,
+#: which took 18 KB of the driver's memory each.
 NAMED = 500
 
 
