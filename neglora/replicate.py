@@ -139,16 +139,23 @@ def _unlearned(run: Run, stops: Sequence[int], outcomes: list[Outcome]) -> tuple
     with run.trunk.ascending(model, run.splits, run.seed) as data:
         started = time.perf_counter()
 
-        def passed(epochs: int, snapshot: Callable[[], Unlearned]) -> None:
+        def taken() -> float:
+            _synchronize(run.session.device)
+            return time.perf_counter() - started - run.aside + run.trunk.seconds
+
+        def passed(epochs: int, copied: Callable[[], Callable[[], Unlearned]]) -> None:
             reached = time.perf_counter()
-            outcomes.append(_outcome(run, snapshot(), epochs, reached - started - run.aside + run.trunk.seconds))
+            finish = copied()
+            copying = time.perf_counter() - reached
+            # Finishing is of its time: a run by itself ends so too.
+            unlearned = finish()
+            outcomes.append(_outcome(run, unlearned, epochs, taken() - copying))
             run.aside += time.perf_counter() - reached
 
         method = METHODS[run.method]
         extra = {"passing": Passing(tuple(stops), passed)} if stops else {}
         unlearned = method.unlearn(model, params=run.params, masks=run.base.masks, seed=run.seed, **extra, **data)
-        _synchronize(run.session.device)
-        return unlearned, time.perf_counter() - started - run.aside + run.trunk.seconds
+        return unlearned, taken()
 
 
 def _outcome(run: Run, unlearned: Unlearned, epochs: int | None, seconds: float) -> Outcome:

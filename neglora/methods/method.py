@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -14,6 +16,7 @@ from neglora.parameters import Parameter
 from neglora.train import Epoch
 
 Need = Literal["forget", "retain"]
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,20 @@ class Passing:
 
     Attributes:
         epochs: after how many, each below the run's own.
-        told: called with such a number, and with what makes what a run of so many epochs would have returned. That is
-            a copy, made when it is asked for, which has to be before `told` returns.
+        told: called with such a number and a function that copies what there is, which has to be before `told` returns.
+            It gives one that makes of the copy what a run of so many epochs would have returned: only a run on its way
+            has to copy, while every run has to finish.
     """
 
     epochs: tuple[int, ...]
-    told: Callable[[int, Callable[[], Unlearned]], None]
+    told: Callable[[int, Callable[[], Callable[[], Unlearned]]], None]
 
-    def after_epoch(self, finish: Callable[[Ascent], Unlearned]) -> Callable[[Ascent], None]:
-        """What `ascend` calls after its epochs; `finish` makes a copy of what there is then."""
+    def after_epoch(self, model: M, finished: Callable[[M, Ascent], Unlearned]) -> Callable[[Ascent], None]:
+        """What `ascend` calls after its epochs; `finished` makes of a model, or a copy, what the method returns."""
 
         def passed(ascent: Ascent) -> None:
             if ascent.epochs in self.epochs:
-                self.told(ascent.epochs, lambda: finish(ascent))
+                self.told(ascent.epochs, lambda: partial(finished, deepcopy(model), ascent))
 
         return passed
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,6 @@ from neglora.methods.method import Method, Passing, Unlearned
 from neglora.parameters import PARAMETERS
 from neglora.prune import apply_masks, measured_sparsity
 from neglora.seeds import derive_seed
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def ascend_weights(
@@ -46,16 +43,9 @@ def ascend_weights(
             epochs=params["epochs"],
             batchnorm=params["batchnorm"],
             after_step=(lambda: apply_masks(model, masks)) if masks else None,
-            after_epoch=passing.after_epoch(lambda so_far: finished(copied(model), so_far)) if passing else None,
+            after_epoch=passing.after_epoch(model, finished) if passing else None,
         )
     return finished(model, ascent)
-
-
-def copied(model: M) -> M:
-    """A copy of a model that is being trained, without its gradients."""
-    copy = deepcopy(model)
-    copy.zero_grad(set_to_none=True)
-    return copy
 
 
 def unlearn(

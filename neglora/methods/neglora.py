@@ -15,7 +15,6 @@ from neglora.ascend import Ascent, ascend, forked_rng
 from neglora.data import Batches
 from neglora.lora import adapter_of, adapter_parameters, inject, merge
 from neglora.methods.method import Method, Passing, Unlearned
-from neglora.methods.neggrad import copied
 from neglora.models import match_targets
 from neglora.parameters import PARAMETERS
 from neglora.prune import measured_sparsity
@@ -67,7 +66,7 @@ def unlearn(
             lr=params["lr"],
             epochs=params["epochs"],
             batchnorm=params["batchnorm"],
-            after_epoch=passing.after_epoch(lambda so_far: finished(copied(adapted), so_far)) if passing else None,
+            after_epoch=passing.after_epoch(adapted, finished) if passing else None,
         )
     return finished(adapted, ascent)
 

@@ -1,11 +1,14 @@
 """Trials of a search that are measured on samples, at a probe, or on the way of a longer one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from neglora import replicate
 from neglora.evaluation import infer_dataset
+from neglora.methods import METHODS, Unlearned
 from neglora.metrics import accuracy
 from neglora.prerequisites import base_of
 from neglora.record import Record
@@ -185,8 +188,31 @@ def test_a_trial_on_the_way_of_another_is_the_trial_itself(session, setting, met
         )
         assert without_clocks(vars(record)) == without_clocks(vars(run_trial(session, by_itself, alone)))
     assert files == alone
-    seconds = [record.cost["unlearn_seconds"] for record in records]
-    assert seconds == sorted(seconds)
+
+
+def test_a_stop_takes_as_long_as_a_run_of_its_own(session, setting, monkeypatch):
+    """Epochs and finishing; neither the copy nor what was measured on the way."""
+    now = 0.0
+
+    def after(seconds, value):
+        nonlocal now
+        now += seconds
+        return value
+
+    def unlearn(model, *, passing, **given):
+        for epoch in (1, 2, 3):
+            after(1, None)
+            if epoch in passing.epochs:
+                passing.told(epoch, lambda: after(100, lambda: after(10, Unlearned(model, 1))))
+        return after(10, Unlearned(model, 1))
+
+    measured = replicate._outcome
+    monkeypatch.setattr(replicate, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(replicate, "_outcome", lambda *given: after(1000, measured(*given)))
+    monkeypatch.setitem(METHODS, "neglora", replace(METHODS["neglora"], unlearn=unlearn))
+    params = task(setting, lr=1e-3, targets="conv", epochs=3).params
+    outcomes = replicate.run_stages(session, setting, "neglora", params, FORGET, 0, stops=(1, 2))
+    assert [outcome["cost"]["unlearn_seconds"] for outcome, _ in outcomes] == [11, 12, 13]
 
 
 def test_all_trials_of_a_task_fail_together(session, setting):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neglora.data import TensorBatches
-from neglora.methods import METHODS, Unlearned
+from neglora.methods import METHODS, Passing, Unlearned
 from neglora.models import build_model, match_targets
 from neglora.prune import measured_sparsity, prune
 from neglora.train import Recipe
@@ -71,6 +73,7 @@ def run(
     *,
     seed: int = 0,
     masks: dict[str, Tensor] | None = None,
+    passing: Passing | None = None,
     **changes: Any,
 ) -> Unlearned:
     chosen = METHODS[method]
@@ -80,7 +83,9 @@ def run(
         params = {"targets": DECLARED[model_name][method]} | params
     if chosen.parameters:
         params = chosen.resolve(params)
-    handed = {need: data(need) for need in chosen.needs}
+    handed: dict[str, Any] = {need: data(need) for need in chosen.needs}
+    if passing:
+        handed["passing"] = passing
     return chosen.unlearn(model, params=params, masks=masks or {}, seed=seed, **handed)
 
 
@@ -211,6 +216,36 @@ def test_the_same_seed_gives_the_same_weights(method, model_name):
         results.append(run(method, model_name, build(model_name), seed=5).model.state_dict())
         assert torch.equal(torch.get_rng_state(), before)
     assert differing(*results) == set()
+
+
+@every_model
+@every_ascent
+@pytest.mark.parametrize("changes", [{}, {"sparsity": 0.75, "batchnorm": "update"}], ids=["dense", "sparse"])
+def test_a_run_passes_through_shorter_ones(method, model_name, changes):
+    """What it is on its way is what a run of so many epochs is, bit for bit; and it goes on as if nobody had asked."""
+
+    def after(epochs: int, **given: Any) -> Unlearned:
+        model = build(model_name)
+        masks = prune(model, changes.get("sparsity", 0))
+        return run(method, model_name, model, masks=masks, epochs=epochs, **changes, **given)
+
+    on_the_way: dict[int, Unlearned] = {}
+
+    def told(epochs: int, copied: Callable[[], Callable[[], Unlearned]]) -> None:
+        unlearned = on_the_way[epochs] = copied()()
+        # Whatever is done with it, and with torch's generator.
+        unlearned.model(torch.randn(4, 3, 32, 32))
+
+    whole = after(3, passing=Passing((1, 2), told))
+    assert list(on_the_way) == [1, 2]
+    for epochs, unlearned in (on_the_way | {3: whole}).items():
+        alone = after(epochs)
+        assert differing(alone.model.state_dict(), unlearned.model.state_dict()) == set()
+        assert not any(module.training for module in unlearned.model.modules())
+        assert all(parameter.requires_grad and parameter.grad is None for parameter in unlearned.model.parameters())
+        if alone.adapter:
+            assert differing(alone.adapter.tensors, unlearned.adapter.tensors) == set()
+        assert replace(unlearned, model=None, adapter=None) == replace(alone, model=None, adapter=None)
 
 
 @every_model
