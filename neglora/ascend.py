@@ -5,8 +5,9 @@ Source: Section "NegGrad" of the paper, w <- w + eta * gradient of the loss on D
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,8 @@ def ascend(
     epochs: int,
     batchnorm: str = "frozen",
     optimizer: str = "adam",
+    bf16: bool = False,
+    channels_last: bool = False,
     after_step: Callable[[], None] | None = None,
     after_epoch: Callable[[Ascent], None] | None = None,
 ) -> Ascent:
@@ -64,6 +67,9 @@ def ascend(
         epochs: whole passes over `batches`.
         batchnorm: `frozen` keeps the running statistics of the base. `update` lets them follow the forget batches.
         optimizer: `adam` (the paper's Table 4) or `sgd` (the plain formula).
+        bf16: matrix products and convolutions in bfloat16, weights and losses in their own type. Studies leave it off:
+            a trial's numbers are those of float32.
+        channels_last: model and images lie in memory with their channels last; the model stays so. As off in studies.
         after_step: called after every step, such as to hold a pruning mask.
         after_epoch: called after every epoch but the last with what was done so far. It may copy the model, which is
             in training mode, and draw random numbers: what follows is the same.
@@ -75,6 +81,9 @@ def ascend(
             wait at every step; the step named is the first whose loss was not finite.
     """
     opt = OPTIMIZERS[optimizer](parameters, lr=lr)
+    half = torch.autocast(parameters[0].device.type, torch.bfloat16) if bf16 else nullcontext()
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
     model.train()
     if batchnorm == "frozen":
         freeze_batchnorm(model)
@@ -82,7 +91,11 @@ def ascend(
     for number in range(1, epochs + 1):
         epoch: list[Tensor] = []
         for inputs, labels in batches:
-            loss = functional.cross_entropy(as_logits(model(inputs), labels), labels)
+            if channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with half:
+                logits = as_logits(model(inputs), labels)
+            loss = functional.cross_entropy(logits.float() if bf16 else logits, labels)
             opt.zero_grad(set_to_none=True)
             (-loss).backward()
             opt.step()
@@ -91,6 +104,8 @@ def ascend(
             epoch.append(loss.detach())
         if not epoch:
             raise ValueError("the forget set gave no batch: it is empty, or can be iterated only once")
+        # What is copied, measured or returned needs none.
+        opt.zero_grad(set_to_none=True)
         measured = torch.stack(epoch).float().tolist()
         _check_finite(measured, parameters, len(losses))
         losses += measured
@@ -115,7 +130,8 @@ def freeze_batchnorm(model: nn.Module) -> None:
 
 def _check_finite(losses: list[float], parameters: Sequence[nn.Parameter], before: int) -> None:
     for index, loss in enumerate(losses):
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss}", before + index + 1)
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+    # One answer for all of them: a GPU is waited for once.
+    if not torch.stack([torch.isfinite(parameter).all() for parameter in parameters]).all():
         raise Diverged("a weight became infinite or NaN", before + len(losses))

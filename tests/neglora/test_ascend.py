@@ -1,12 +1,16 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from neglora.ascend import Diverged, ascend, freeze_batchnorm
+from neglora.data import Augmentation, TensorBatches
 from neglora.models import build_model
+from neglora.prune import apply_masks, prune
 from tests.neglora.small_models import SMALL
 
 #: Those with BatchNorm: a plain vision transformer has none.
@@ -103,6 +107,18 @@ def test_the_loss_on_the_forget_set_rises(name, optimizer):
     ascend(model, images(), parameters=list(model.parameters()), lr=lr, epochs=2, optimizer=optimizer)
     assert loss() > before + 0.1
     assert not any(module.training for module in model.modules())
+
+
+def test_it_leaves_no_gradients():
+    model = linear()
+    parameters = list(model.parameters())
+    seen = []
+
+    def look(done):
+        seen.append([parameter.grad for parameter in parameters])
+
+    ascend(model, [points()], parameters=parameters, lr=0.1, epochs=2, after_epoch=look)
+    assert [*seen, [parameter.grad for parameter in parameters]] == [[None, None], [None, None]]
 
 
 def test_only_the_parameters_given_change():
@@ -216,3 +232,91 @@ def test_dropout_of_the_model_is_active():
         expected = functional.cross_entropy(model.eval()(x), y).item()
     done = ascend(model, [(x, y)], parameters=list(model.parameters()), lr=1e-3, epochs=1)
     assert abs(done.losses[0] - expected) > 1e-4
+
+
+class Answers(TorchDispatchMode):
+    """Counts how often the program asks for a number of a tensor, for which a GPU would be waited."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, given=(), keywords=None):
+        self.count += operation is torch.ops.aten._local_scalar_dense.default
+        return operation(*given, **(keywords or {}))
+
+
+def test_nothing_is_asked_for_within_an_epoch():
+    """However many steps: once at its end, whether the weights are finite."""
+    given = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for batch_size in (12, 3):
+        model = nano("tinyvit_nano")
+        masks = prune(model, 0.5)
+        batches = TensorBatches(
+            given,
+            torch.full((24,), 3),
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            batch_size=batch_size,
+            seed=0,
+            augmentation=Augmentation(shift=1, flip=True),
+        )
+        with Answers() as answers:
+            done = ascend(
+                model,
+                batches,
+                parameters=list(model.parameters()),
+                lr=1e-4,
+                epochs=2,
+                # Adam counts its steps in the host's memory.
+                optimizer="sgd",
+                after_step=partial(apply_masks, model, masks),
+            )
+        assert done.steps == 2 * 24 // batch_size
+        assert answers.count == 2
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_bf16_against_a_plain_loop(name):
+    model, twin = nano(name), nano(name)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    twin.train()
+    freeze_batchnorm(twin)
+    losses = []
+    for x, y in images():
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = twin(x)
+        assert logits.dtype == torch.bfloat16
+        loss = functional.cross_entropy(logits.float(), y)
+        optimizer.zero_grad()
+        (-loss).backward()
+        optimizer.step()
+        losses.append(loss.item())
+    done = ascend(model, images(), parameters=list(model.parameters()), lr=1e-3, epochs=1, bf16=True)
+    assert done.losses == tuple(losses)
+    assert changed(model.state_dict(), twin.state_dict()) == set()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    exact = nano(name)
+    first = ascend(exact, images(), parameters=list(exact.parameters()), lr=1e-3, epochs=1).losses[0]
+    assert first != losses[0] == pytest.approx(first, rel=0.05)
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_channels_last_computes_the_same(name):
+    def ascended(channels_last: bool) -> tuple[nn.Module, tuple[float, ...]]:
+        model = nano(name)
+        done = ascend(
+            model,
+            images(),
+            parameters=list(model.parameters()),
+            lr=1e-3,
+            epochs=1,
+            optimizer="sgd",
+            channels_last=channels_last,
+        )
+        return model, done.losses
+
+    (usual, losses), (model, others) = ascended(False), ascended(True)
+    kernel = model.get_parameter({"tinyvit_nano": "patch_embed.conv1.conv.weight", "resnet_nano": "conv1.weight"}[name])
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert others == pytest.approx(losses, rel=1e-4)
+    for key, value in usual.state_dict().items():
+        assert torch.allclose(model.state_dict()[key], value, atol=1e-5), key
