@@ -69,7 +69,9 @@ class Clock:
             seconds["unlearn_seconds"] = 0.0
         for part, value in seconds.items():
             self.work[part] += value
-        own = seconds["unlearn_seconds"] + seconds["evaluate_seconds"]
+        # D_f's prefix is charged to every trial that uses it, and computed once.
+        charged = sum(record["cost"].get("prefix_seconds") or 0.0 for record in costs)
+        own = seconds["unlearn_seconds"] - charged + seconds["evaluate_seconds"]
         if before is not None:
             self.trials.append(
                 {
