@@ -57,7 +57,7 @@ def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """
     count, channels, height, width = images.shape
     padded = functional.pad(images, (most, most, most, most))
-    offsets = torch.randint(0, 2 * most + 1, (2, count), generator=generator).to(images.device)
+    offsets = torch.randint(0, 2 * most + 1, (2, count), generator=generator).to(images.device, non_blocking=True)
     rows = offsets[0].view(-1, 1) + torch.arange(height, device=images.device)
     columns = offsets[1].view(-1, 1) + torch.arange(width, device=images.device)
     image = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
@@ -72,7 +72,7 @@ def flipped(images: Tensor, generator: torch.Generator) -> Tensor:
         images: `[n, channels, height, width]`.
         generator: a CPU generator.
     """
-    mirror = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    mirror = (torch.rand(len(images), generator=generator) < 0.5).to(images.device, non_blocking=True)
     return torch.where(mirror.view(-1, 1, 1, 1), images.flip(3), images)
 
 
@@ -106,7 +106,7 @@ def holes(count: int, size: Sequence[int], share: float, generator: torch.Genera
     wide = (area / ratio).sqrt().round().clamp(1, width)
     top = (drawn[3] * (height - tall + 1)).floor()
     left = (drawn[4] * (width - wide + 1)).floor()
-    ends = torch.stack((top, top + tall, left, left + wide, drawn[0])).to(device).unsqueeze(2)
+    ends = torch.stack((top, top + tall, left, left + wide, drawn[0])).to(device, non_blocking=True).unsqueeze(2)
     rows, columns = torch.arange(height, device=device).view(1, -1), torch.arange(width, device=device).view(1, -1)
     within_rows = (rows >= ends[0]) & (rows < ends[1]) & (ends[4] < share)
     within_columns = (columns >= ends[2]) & (columns < ends[3])

@@ -86,14 +86,14 @@ class TensorBatches:
         order = epoch_order(self._count, self.seed, number)
         if self.index is not None:
             order = self.index.cpu()[order]
-        # Copied to a GPU once an epoch: it would wait for the host at every batch.
+        # Copied to a GPU once an epoch: at every batch the host would wait for it.
         of_images, of_labels = order.to(self.images.device), order.to(self.labels.device)
         starts = batch_starts(self._count, self.batch_size)
         for place, (first, last) in enumerate(pairwise([*starts, self._count])):
             if place < start:
                 continue
             inputs = self._prepared(of_images[first:last], number, place)
-            labels = self.labels[of_labels[first:last]].to(self.device)
+            labels = self.labels[of_labels[first:last]].to(self.device, non_blocking=True)
             yield inputs[rank::world], labels[rank::world]
 
     @property
@@ -101,7 +101,7 @@ class TensorBatches:
         return len(self.labels) if self.index is None else len(self.index)
 
     def _prepared(self, rows: Tensor, epoch: int, place: int) -> Tensor:
-        images = self.images[rows].to(self.device)
+        images = self.images[rows].to(self.device, non_blocking=True)
         wanted = self.augmentation
         if self.seed is None or wanted == Augmentation():
             return self._normalized(images)
