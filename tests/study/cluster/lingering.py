@@ -16,6 +16,8 @@ FOLDER, HOST = "LINGERING_FOLDER", "LINGERING_HOST"
 HOOK = {"__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR": "lingering.linger"}
 #: The host that will be cut off.
 CUT = "1"
+#: So long from its first ascent on a worker of the other host waits for it.
+OTHER_SECONDS = 30.0
 
 
 def environment(folder: Path, host: int) -> dict[str, str]:
@@ -33,6 +35,7 @@ def linger() -> None:
     from neglora import trial
 
     usual = trial.run_stages
+    waits_until: list[float] = []
 
     def run_stages(session: Any, setting: Any, method: str, params: Any, *rest: Any) -> Any:
         if method == "retrain":
@@ -40,6 +43,10 @@ def linger() -> None:
         folder, host, rate = Path(os.environ[FOLDER]), os.environ[HOST], repr(params["lr"])
         name = f"{host}_{rate}_{uuid.uuid4().hex}"
         (folder / f"begin_{name}").touch()
+        # The other host may still be at Retrain, and trials are quick: without waiting there would be none left for it.
+        waits_until.append(time.monotonic() + OTHER_SECONDS)
+        while host != CUT and not attempts(folder, "begin", CUT) and time.monotonic() < waits_until[0]:
+            time.sleep(0.05)
         while host == CUT and not [other for other in attempts(folder, "begin", "0") if other == rate]:
             time.sleep(0.05)
         ran = usual(session, setting, method, params, *rest)
