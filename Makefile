@@ -12,7 +12,7 @@ help:
 	@echo "make faults       set up, then kill, cut and starve small clusters: minutes, needs root for networks, CI runs it too"
 	@echo "make soak         set up, then a study of 300 trials under a random sequence of faults, with a table of what was lost"
 	@echo "make check        set up, then lint, types, import layers and tests: what CI runs"
-	@echo "make bench        set up, then measure trials per hour, overhead, evaluation, attack and ascent: about 20 minutes on two cores"
+	@echo "make bench        set up, then measure trials per hour, overhead, evaluation, attack and ascent: many minutes, each with its table"
 	@echo "make bench-windows  TinyViT-21M at 32 pixels: clipped windows against padded ones, a few minutes"
 	@echo "make setup        only set up (in $(VENV))"
 	@echo "make clean        remove the environment and caches; studies in runs/ stay"

@@ -93,5 +93,7 @@ def test_a_long_study_is_tidied_less_often(tmp_path, monkeypatch):
 
 
 def test_what_is_worth_keeping_is_not_asked_where_nothing_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("study.keeping.worth_keeping", None)
+    asked = []
+    monkeypatch.setattr("study.keeping.worth_keeping", lambda records, study: asked.append(len(records)) or set())
     tidy(tmp_path, RECORDS, handmade.study())
+    assert asked == []
