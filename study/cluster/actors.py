@@ -5,7 +5,7 @@ Tune does not count among the losses of an actor: one such worker would end the 
 named after the trial, so that Ray's dashboard shows what runs. An actor that was asked for and has not started can be
 held, so that another trial takes it over (see `controller.py`).
 
-Only this file and `controller.py` touch Tune's inside. Their tests fail where another version of Ray is different there.
+Only this file and `controller.py` touch Tune's inside. Their tests fail where another version of Ray is different.
 """
 
 from __future__ import annotations
