@@ -15,6 +15,25 @@ _MEASURED: Shape = {"*": _NUMBER}
 _TIMES = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "train_seconds")
 _SIZES = ("peak_memory_bytes", "device_memory_bytes", "trainable_parameters", "threads")
 COST: Shape = {"device": _TEXT, **dict.fromkeys(_TIMES + _SIZES, _NUMBER), "*": (*_NUMBER, str)}
+DETAILS: Shape = {
+    "counts": {"*": _NUMBER},
+    "attack": {"*": {"non_member": [[_NUMBER]], "*": _NUMBER}},
+    "intervals": {"*": [_NUMBER]},
+    "class_names": [str],
+    "classes": {"*": {"right": [_NUMBER], "total": [_NUMBER]}},
+    "called": [_NUMBER],
+    "confidences": {"*": [_NUMBER]},
+    "sparsity": {"*": _NUMBER},
+    **dict.fromkeys(("loss_before", "loss_after", "steps", "epochs", "test_accuracy"), _NUMBER),
+}
+BASE: Shape = {
+    "sparsity": _NUMBER,
+    "metrics": _MEASURED,
+    "report": _MEASURED,
+    "cost": COST,
+    "parameters": _NUMBER,
+    "details": DETAILS,
+}
 REPLICATE: Shape = {
     "seed": _NUMBER,
     "status": _TEXT,
@@ -22,14 +41,8 @@ REPLICATE: Shape = {
     "metrics": _MEASURED,
     "report": _MEASURED,
     "cost": COST,
-    "details": {
-        "counts": {"*": _NUMBER},
-        "attack": {"*": {"*": _NUMBER}},
-        "intervals": {"*": [_NUMBER]},
-        "sparsity": {"*": _NUMBER},
-        **dict.fromkeys(("loss_before", "loss_after", "steps", "epochs", "test_accuracy"), _NUMBER),
-    },
-    "bases": [{"sparsity": _NUMBER, "metrics": _MEASURED, "report": _MEASURED, "cost": COST, "parameters": _NUMBER}],
+    "details": DETAILS,
+    "bases": [BASE],
 }
 RECORD: Mapping[str, Shape] = {
     "cell": {"dataset": str, "model": str, "method": str},

@@ -15,18 +15,20 @@ from neglora.record import Record
 from study.aggregate import write_atomically
 from study.ledger import read_ledger
 from study.recommend import candidates
-from study.sections.attack import attack_html
 from study.sections.carryover import carryover_html
 from study.sections.cautions import cautions
-from study.sections.decision import cells_html, decision_html
+from study.sections.comparison import across_html, comparison_html, repeated_html
+from study.sections.decision import decision_html
+from study.sections.evidence import evidence_html
 from study.sections.failures import failures_html
-from study.sections.figures import progress_html, sparsity_html, tradeoff_html
 from study.sections.html import Html, join, tag
-from study.sections.methods import methods_html
 from study.sections.overview import overview_html
+from study.sections.panel import panel_html
 from study.sections.provenance import provenance_html
 from study.sections.reading import reading_html
 from study.sections.source import Group, Source
+from study.sections.tradeoff import tradeoff_html
+from study.sections.understanding import understanding_html
 from study.sections.values import bullets
 
 #: Nothing may be fetched: what the page needs is in it.
@@ -97,7 +99,7 @@ def render(studies: Sequence[Source]) -> str:
     body = tag(
         "body",
         tag("header", tag("h1", "Unlearning report"), _contents(studies)),
-        tag("main", [_study(study) for study in studies]),
+        tag("main", repeated_html(studies), [_study(study) for study in studies]),
         tag("noscript", tag("p", "The figures need JavaScript; every table is complete without it.", class_="note")),
         tag("script", Html(get_plotlyjs())),
         tag("script", Html(script)),
@@ -120,8 +122,7 @@ def _study(study: Source) -> Html:
     return tag(
         "section",
         tag("h2", f"Study {study.name}"),
-        tag("h3", "What was studied, and at what cost"),
-        overview_html(study),
+        [_decision(group, study) for group in study.groups] or tag("p", "No trial is recorded yet.", class_="verdict"),
         tag(
             "aside",
             tag("h3", "Before you believe a number"),
@@ -134,7 +135,10 @@ def _study(study: Source) -> Html:
             ),
             class_="cautions",
         ),
-        [_group(group, study) for group in study.groups] or tag("p", "No trial is recorded yet.", class_="verdict"),
+        across_html(study),
+        [_group(group, study) for group in study.groups],
+        tag("h3", "What was studied, and at what cost"),
+        overview_html(study),
         tag("h3", "Diverged and failed trials"),
         failures_html(study),
         tag("h3", "How to read the metrics"),
@@ -144,8 +148,7 @@ def _study(study: Source) -> Html:
     )
 
 
-def _group(group: Group, study: Source) -> Html:
-    plotted = not candidates(group.table).empty
+def _decision(group: Group, study: Source) -> Html:
     return tag(
         "section",
         tag("h3", group.title),
@@ -157,13 +160,23 @@ def _group(group: Group, study: Source) -> Html:
             f"{'selection half' if study.reported_on == 'report half' else 'same images'}.",
             class_="note",
         ),
-        carryover_html(group, study),
-        tradeoff_html(group, study) if plotted else tag("p", "There is nothing to plot yet.", class_="note"),
-        sparsity_html(group, study),
-        methods_html(group, study),
-        cells_html(group, study) if group.cells else None,
-        progress_html(group, study) if plotted else None,
-        attack_html(group, study),
         id=group.slug,
+        class_="decide",
+    )
+
+
+def _group(group: Group, study: Source) -> Html:
+    """Everything about one dataset x model but the decision, which stands above all of them."""
+    plotted = not candidates(group.table).empty
+    return tag(
+        "section",
+        tag("h3", f"{group.title} in full"),
+        tag("h4", "What forgetting costs"),
+        tradeoff_html(group, study) if plotted else tag("p", "There is nothing to plot yet.", class_="note"),
+        panel_html(group, study) if plotted else None,
+        carryover_html(group, study),
+        comparison_html(group, study),
+        understanding_html(group, study) if plotted else None,
+        evidence_html(group, study),
         class_="group",
     )

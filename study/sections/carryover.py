@@ -8,7 +8,7 @@ from neglora.objectives import GAP_METRICS, METRICS
 from study.carried import COMPARED, RULE, Carried, Pair, carried, ends, in_words, mean, retrain_pairs
 from study.plots.carried import carried_figure, carried_info
 from study.plots.panels import NAMES
-from study.sections.figures import figure_html
+from study.sections.figure import figure_html
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Group, Source
 from study.sections.values import bullets, missing, percent
@@ -28,7 +28,14 @@ def carryover_html(group: Group, source: Source) -> Html | None:
         "right those that it never saw. Lines join the means. Scales begin where the values do, not at 0."
     )
     title = "On pairs that the search saw, and on unseen ones"
-    figure = figure_html(f"carried-{group.slug}", title, caption, carried_figure(carried_info(found, oracle)))
+    standing = sum(one.holds_up is True for one in found)
+    figure = figure_html(
+        f"carried-{group.slug}",
+        title,
+        caption,
+        carried_figure(carried_info(found, oracle)),
+        finding=f"{standing} of {len(found)} configurations hold up on pairs that the search never saw.",
+    )
     return join(
         tag("h4", "How well it carries over"),
         bullets(tag("span", tag("strong", one.name), f" ({one.trial}). {in_words(one)}") for one in found),

@@ -12,9 +12,12 @@ from typing import Any
 
 import pandas as pd
 
+from neglora.objectives import GAP_METRICS
 from neglora.record import Record
 from study.aggregate import Base, base_values, group_keys, latest, retrain_record, trials_table
-from study.recommend import Recommendation, recommend
+from study.confirming import PLANES
+from study.recommend import Recommendation, front_rows, recommend
+from study.thinning import thinned
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Group:
     @property
     def title(self) -> str:
         return f"{self.model} on {self.dataset}"
+
+    @cached_property
+    def drawn(self) -> frozenset[str]:
+        """The trials that figures draw: all, or where they are very many the fronts, what is recommended, and some."""
+        trials = list(dict.fromkeys(self.table["trial"]))
+        choices = (self.recommendation, *(cell.recommendation for cell in self.cells))
+        always = {choice.trial for choice in choices if choice.trial is not None}
+        for _, rows in self.table.groupby("method", sort=False):
+            for names in (*PLANES, GAP_METRICS):
+                always |= set(front_rows(rows, names)["trial"])
+        return frozenset(thinned(trials, always))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def values(ua: float = 1.0, ra: float = 1.0, ta: float = 0.97, mia: float | None
 def replicate(metrics: dict[str, Any], report: dict[str, Any], forget: Any = 3, seed: int = 0, **more: Any) -> dict:
     """One replicate as the runner records it."""
     side = {"n_per_side": 243, "accuracy": 0.6, "auc": 0.62, "auc_low": 0.57, "auc_high": 0.67, "has_signal": True}
+    seen = evidence(report or metrics)
     return {
         "forget": forget,
         "seed": seed,
@@ -90,7 +91,8 @@ def replicate(metrics: dict[str, Any], report: dict[str, Any], forget: Any = 3, 
         },
         "details": {
             "counts": COUNTS,
-            "attack": {"selection": side, "report": side},
+            "attack": {"selection": side, "report": side | {"non_member": [[0.0, 0.42]]}},
+            **seen,
             "sparsity": {"before": 0.0, "after": 0.0, "merged": 0.0},
             "loss_before": 0.01,
             "loss_after": 12.0,
@@ -98,6 +100,53 @@ def replicate(metrics: dict[str, Any], report: dict[str, Any], forget: Any = 3, 
             "epochs": 2,
         },
     } | more
+
+
+def evidence(of: dict[str, Any], forget: int = 3, classes: int = 10) -> dict[str, Any]:
+    """What a full measurement keeps of single images, in keeping with its metrics as far as rounding lets it.
+
+    The classes beside the forgotten one pay more than the others.
+    """
+    if any(of.get(name) is None for name in ("ua", "ra", "ta")):
+        return {}
+    named = [f"digit {index}" for index in range(classes)]
+    train = [126 if index < 3 else 125 for index in range(classes)]
+    train[forget] = COUNTS["forget"]
+    test = [27] * classes
+    test[forget] = COUNTS["test_forget"]
+
+    def right(totals: list[int], kept: float, forgot: float) -> list[int]:
+        shares = [kept - (0.02 if abs(index - forget) == 1 else 0.0) for index in range(classes)]
+        shares[forget] = 1 - forgot
+        return [round(total * min(max(share, 0.0), 1.0)) for total, share in zip(totals, shares, strict=True)]
+
+    trained = right(train, of["ra"], of["ua"])
+    gone = COUNTS["forget"] - trained[forget]
+    called = [0] * classes
+    called[forget], called[(forget + 5) % classes] = trained[forget], gone - gone // 4
+    called[(forget + 2) % classes] += gone // 4
+    return {
+        "class_names": named,
+        "classes": {
+            "train": {"right": trained, "total": train},
+            "test": {"right": right(test, of["ta"], of.get("ua_test") or 0.0), "total": test},
+        },
+        "called": called,
+        "confidences": {
+            "forget": _bins(COUNTS["forget"], 1 - of["ua"]),
+            "retain": _bins(COUNTS["retain"], of["ra"]),
+            "test": _bins(COUNTS["test_report"], of["ta"]),
+        },
+    }
+
+
+def _bins(total: int, high: float, bins: int = 20) -> list[int]:
+    """A histogram over [0, 1] with that share in its upper half, most of it at the ends."""
+    upper = round(total * min(max(high, 0.0), 1.0))
+    counts = [0] * bins
+    counts[-1], counts[-2] = upper - upper // 5, upper // 5
+    counts[0], counts[1] = total - upper - (total - upper) // 5, (total - upper) // 5
+    return counts
 
 
 def record(
@@ -145,7 +194,12 @@ def record(
     )
 
 
-def retrain(dataset: str = "digits", model: str = "tinyvit_nano", sparsities: tuple[float, ...] = (0.0, 0.9)) -> Record:
+def retrain(
+    dataset: str = "digits",
+    model: str = "tinyvit_nano",
+    sparsities: tuple[float, ...] = (0.0, 0.9),
+    seeds: tuple[int, ...] = (0,),
+) -> Record:
     """The oracle's record, with the bases at every sparsity."""
     own = values(**RETRAIN, ua_test=1.0, runner_up=0.1, rte=1.0, rte_epoch=1.0, speedup=1.0)
     bases = [
@@ -155,6 +209,7 @@ def retrain(dataset: str = "digits", model: str = "tinyvit_nano", sparsities: tu
             "report": values(0.0, 1.0 - level / 100, 0.975, 0.05, rte=None, rte_epoch=None, speedup=None),
             "cost": {"train_seconds": 25.0 if level == 0 else 8.0},
             "parameters": 550_000,
+            "details": evidence(values(0.0, 1.0 - level / 100, 0.975)),
         }
         for level in sparsities
     ]
@@ -172,7 +227,7 @@ def retrain(dataset: str = "digits", model: str = "tinyvit_nano", sparsities: tu
         params={},
         dataset=dataset,
         model=model,
-        replicates=[replicate(own, own | features, cost=cost, bases=bases)],
+        replicates=[replicate(own, own | features, seed=seed, cost=cost, bases=bases) for seed in seeds],
     )
 
 
@@ -199,7 +254,7 @@ def searched(
 ) -> list[Record]:
     """A study with three methods whose trade-offs look like those of a real one; the same for the same arguments."""
     generator = random.Random(f"{dataset} {model}")
-    records = [retrain(dataset, model)]
+    records = [retrain(dataset, model, seeds=seeds)]
     for number in range(trials):
         for method, own in _PARAMS.items():
             strength = generator.random()
@@ -233,6 +288,25 @@ def searched(
             )
     return records
 
+
+def grid(
+    trials: int = 12,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    datasets: tuple[str, ...] = ("digits", "cifar10"),
+    models: tuple[str, ...] = ("tinyvit_nano", "resnet_nano"),
+) -> list[Record]:
+    """Several datasets x models x the three methods, each configuration on several seeds. For `study(**GRID)`."""
+    return [
+        one for dataset in datasets for model in models for one in searched(trials, seeds, dataset=dataset, model=model)
+    ]
+
+
+GRID: dict[str, Any] = {
+    "study": "grid",
+    "datasets": ["digits", "cifar10"],
+    "models": ["tinyvit_nano", "resnet_nano"],
+    "replicates": {"forget": [3], "seeds": [0, 1, 2]},
+}
 
 #: The search's samples, and what a look at them leaves open.
 SAMPLES = {"retain_samples": 200, "test_samples": 100, "probe_samples": 50, "prefix_gib": 2.0}
@@ -310,8 +384,11 @@ def write_study(folder: Path, records: list[Record], **changes: Any) -> Path:
 
 __all__ = [
     "GAP_METRICS",
+    "GRID",
     "STAGED",
     "confirmed_line",
+    "evidence",
+    "grid",
     "record",
     "replicate",
     "retrain",

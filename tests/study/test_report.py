@@ -70,8 +70,8 @@ def test_overview_sums_over_replicates():
     assert facts.trials == {"ok": 6, "diverged": 0, "failed": 0}
     assert facts.unlearn_seconds == pytest.approx(6 * 2 * 0.5)
     assert facts.evaluate_seconds == pytest.approx(6 * 2 * 1.5)
-    assert facts.retrain_seconds == 25.0
-    assert facts.base_seconds == 33.0
+    assert facts.retrain_seconds == 2 * 25.0
+    assert facts.base_seconds == 2 * 33.0
     assert facts.hardware == ["cpu, 1 thread"]
 
 
@@ -96,7 +96,7 @@ def test_bases_of_a_file_of_weights_took_no_training():
     for base in (base for record in records for item in record.replicates for base in item.get("bases") or []):
         if base["sparsity"] == 0:
             base["cost"]["train_seconds"] = None
-    assert overview(source(records)).base_seconds == 8.0
+    assert overview(source(records)).base_seconds == 2 * 8.0
     for base in (base for record in records for item in record.replicates for base in item.get("bases") or []):
         base["cost"]["train_seconds"] = None
     assert overview(source(records)).base_seconds is None
@@ -168,7 +168,7 @@ def test_a_trial_counts_once_in_its_cell():
 
 def test_how_well_it_carries_over(staged):
     figures = [attributes["id"] for name, attributes in staged.tags if "data-figure" in attributes]
-    assert figures[0] == "carried-handmade-digits-tinyvit_nano"
+    assert "carried-handmade-digits-tinyvit_nano" in figures
     text = staged.text
     assert "(digits-tinyvit_nano-neglora-0003). It holds up: its mean distance to Retrain is 0.40% on 4 pairs" in text
     assert "(digits-tinyvit_nano-neggrad-0000). It does not hold up: its mean distance to Retrain is 20.00%" in text
@@ -216,8 +216,8 @@ def test_three_separate_figures_then_sparsity_and_progress(usual):
         "tradeoff-ua-ra-handmade-digits-tinyvit_nano",
         "tradeoff-ua-ta-handmade-digits-tinyvit_nano",
         "tradeoff-ua-mia-handmade-digits-tinyvit_nano",
-        "sparsity-handmade-digits-tinyvit_nano",
         "progress-handmade-digits-tinyvit_nano",
+        "sparsity-handmade-digits-tinyvit_nano",
     ]
     assert {f"{figure}-data" for figure in figures} == set(usual.json)
 
