@@ -47,7 +47,7 @@ class Record:
         cost: unlearn_seconds (of which prefix_seconds), evaluate_seconds (of which attack_seconds), peak_memory_bytes,
             trainable_parameters, device, threads.
         sampler: Optuna's system attributes of the trial.
-        provenance: versions, source revision, host, time in UTC.
+        provenance: versions, source revision, host, time in UTC, and the SHA-256 of the dataset (`data`).
     """
 
     trial: str

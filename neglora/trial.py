@@ -126,7 +126,9 @@ def _attempt(session: Session, task: Task, adapters: dict[str, bytes] | None) ->
     """One try at a task: its records, or what memory it lacked."""
     found: list[list[dict[str, Any]]] = []
     failure: str | None = None
+    data: str | None = None
     try:
+        data = session.dataset(task.setting).fingerprint
         for forget, seed in task.replicates:
             if task.cell["method"] == "retrain":
                 found.append([measure_retrain(session, task.setting, forget, seed, task.sparsities)])
@@ -152,15 +154,17 @@ def _attempt(session: Session, task: Task, adapters: dict[str, bytes] | None) ->
             return shortage
         logger.exception("trial %s failed", task.trial)
         failure = f"{type(error).__name__}: {error}"
-    return _records(task, found, failure)
+    return _records(task, found, failure, data)
 
 
-def _records(task: Task, found: Sequence[Sequence[dict[str, Any]]], failure: str | None) -> list[Record]:
-    """The records of a task from its replicates, as far as they came."""
-    return [_record(one, [stages[place] for stages in found], failure) for place, one in enumerate(task.parts)]
+def _records(
+    task: Task, found: Sequence[Sequence[dict[str, Any]]], failure: str | None, data: str | None = None
+) -> list[Record]:
+    """The records of a task from its replicates, as far as they came. `data` is the dataset's fingerprint."""
+    return [_record(one, [stages[place] for stages in found], failure, data) for place, one in enumerate(task.parts)]
 
 
-def _record(task: Task, replicates: list[dict[str, Any]], failure: str | None) -> Record:
+def _record(task: Task, replicates: list[dict[str, Any]], failure: str | None, data: str | None) -> Record:
     """The record of one trial."""
     diverged = [replicate["reason"] for replicate in replicates if replicate["status"] == "diverged"]
     ok = failure is None and not diverged
@@ -178,7 +182,7 @@ def _record(task: Task, replicates: list[dict[str, Any]], failure: str | None) -
         replicates=replicates,
         cost=_total_cost([replicate["cost"] for replicate in replicates]),
         sampler=dict(task.sampler or {}),
-        provenance=provenance(),
+        provenance=provenance() | ({} if data is None else {"data": data}),
     )
 
 

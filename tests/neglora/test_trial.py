@@ -26,7 +26,7 @@ def record(session, setting):
     return run_trial(session, neglora_task(setting, sparsity=SPARSITY))
 
 
-def test_a_record_has_all_that_is_promised(record):
+def test_a_record_has_all_that_is_promised(record, session, setting):
     assert record.status == "ok"
     assert record.reason is None
     assert record.fidelity == "full"
@@ -52,6 +52,7 @@ def test_a_record_has_all_that_is_promised(record):
         "epochs",
     }
     assert {"neglora", "python", "torch", "timm", "peft", "numpy", "revision", "host", "time"} <= set(record.provenance)
+    assert record.provenance["data"] == session.dataset(setting).fingerprint
 
 
 def test_a_record_survives_its_line(record):
