@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from neglora.objectives import GAP_METRICS, METRICS
-from neglora.record import Record
+from neglora.objectives import GAP_METRICS, METRICS, TOW_METRICS
+from neglora.record import Measured, Record
 from study.pareto import front
 
 #: Without Retrain there is no distance to it: then a configuration should forget at least this share of D_f.
@@ -98,6 +98,29 @@ def recommend(table: pd.DataFrame, constraints: Constraints | None = None) -> Re
     return Recommendation(
         chosen["trial"], f"highest min(RA, TA) among trials with UA >= {FORGOTTEN:.0%}, for want of a Retrain{remark}"
     )
+
+
+def nearest_without_attack(
+    table: pd.DataFrame, retrain: Measured, constraints: Constraints | None = None
+) -> str | None:
+    """The trial that would be nearest to Retrain on the front of UA, RA and TA alone, as `recommend` goes about it.
+
+    What is left of a choice where the attack has no signal, so that MIA is noise. The distance is that of the means
+    over replicates.
+
+    Args:
+        table: rows of `trials_table`.
+        retrain: Retrain's values on the selection half.
+        constraints: those of the study.
+    """
+    rows = candidates(table)
+    kept = satisfying(rows, constraints or {})
+    on_front = front_rows(rows if kept.empty else kept, TOW_METRICS)
+    references = [retrain.get(name) for name in TOW_METRICS]
+    if on_front.empty or any(value is None for value in references):
+        return None
+    distances = on_front[list(TOW_METRICS)].astype(float).sub(pd.Series(references, TOW_METRICS, dtype=float)).abs()
+    return str(_first(on_front.assign(_rank=distances.mean(axis=1)))["trial"])
 
 
 def _first(rows: pd.DataFrame) -> pd.Series:

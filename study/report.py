@@ -16,9 +16,9 @@ from study.aggregate import write_atomically
 from study.ledger import read_ledger
 from study.recommend import candidates
 from study.sections.carryover import carryover_html
-from study.sections.cautions import cautions
+from study.sections.cautions import group_cautions, study_cautions
 from study.sections.comparison import across_html, comparison_html, repeated_html
-from study.sections.decision import decision_html
+from study.sections.decision import decision_html, summary_html
 from study.sections.evidence import evidence_html
 from study.sections.failures import failures_html
 from study.sections.html import Html, join, tag
@@ -118,17 +118,19 @@ def _contents(studies: Sequence[Source]) -> Html:
 
 
 def _study(study: Source) -> Html:
-    warnings = cautions(study)
     return tag(
         "section",
         tag("h2", f"Study {study.name}"),
-        [_decision(group, study) for group in study.groups] or tag("p", "No trial is recorded yet.", class_="verdict"),
+        summary_html(study),
+        tag("div", [_decision(group, study) for group in study.groups], class_="decisions")
+        if study.groups
+        else tag("p", "No trial is recorded yet.", class_="verdict"),
         tag(
             "aside",
             tag("h3", "Before you believe a number"),
             bullets(
                 [
-                    *warnings,
+                    *study_cautions(study),
                     "Settings were chosen with the help of retained data and of Retrain, which somebody who has only "
                     "the images to forget cannot do. The methods themselves got only what they declare.",
                 ]
@@ -149,10 +151,12 @@ def _study(study: Source) -> Html:
 
 
 def _decision(group: Group, study: Source) -> Html:
+    warnings = group_cautions(group, study)
     return tag(
         "section",
         tag("h3", group.title),
         decision_html(group, study),
+        tag("div", bullets(warnings), class_="cautions", role="note") if warnings else None,
         tag(
             "p",
             f"Accuracies and MIA are those of the {study.reported_on} in percent, with Wilson's 95% interval and the "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from neglora.objectives import TOW_METRICS
+from study.aggregate import shown
 from study.asked import asked_trials
-from study.recommend import FORGOTTEN, candidates
+from study.recommend import FORGOTTEN, candidates, nearest_without_attack
 from study.sections.source import Group, Source
 from study.stages import one_per_trial
 
@@ -13,12 +15,17 @@ COLLAPSED = 0.5
 
 def cautions(source: Source) -> list[str]:
     """Every warning that applies to the study, the most general first; empty where there is nothing to say."""
-    found = [*_protocol(source), *_unfinished(source)]
-    for group in source.groups:
-        found += _references(group)
-        found += _outcomes(group, forgets_classes(source))
-        found += _attack(group, source)
-    return found
+    return [*study_cautions(source), *(text for group in source.groups for text in group_cautions(group, source))]
+
+
+def study_cautions(source: Source) -> list[str]:
+    """What applies to every number of the study."""
+    return [*_protocol(source), *_unfinished(source)]
+
+
+def group_cautions(group: Group, source: Source) -> list[str]:
+    """What applies to the numbers of one dataset x model."""
+    return [*_references(group), *_outcomes(group, forgets_classes(source)), *_attack(group, source)]
 
 
 def _protocol(source: Source) -> list[str]:
@@ -73,7 +80,7 @@ def _references(group: Group) -> list[str]:
     if group.retrain is not None:
         return []
     return [
-        f"{group.title}: Retrain is missing, so that no distance to it, no speed-up and no base can be shown, and "
+        "Retrain is missing, so that no distance to it, no speed-up and no base can be shown, and "
         "settings are judged by what they forget and keep alone."
     ]
 
@@ -88,7 +95,7 @@ def _outcomes(group: Group, of_classes: bool) -> list[str]:
     base = next((base.metrics.get("ra") for base in group.bases if base.sparsity == 0), None)
     floor = COLLAPSED * (1.0 if base is None else float(base))
     for method, rows in group.table.groupby("method", sort=False):
-        named = f"{group.title}, {method}"
+        named = str(method)
         tried = candidates(rows)
         if tried.empty:
             if (rows["status"] != "ok").all():
@@ -113,9 +120,32 @@ def _attack(group: Group, source: Source) -> list[str]:
     without = sum(flag is False for flag in flags)
     if without:
         found.append(
-            f"{group.title}: in {without} of {len(flags)} trials the membership attack has no signal on the selection "
-            "half. It cannot tell training images from others there, so that their MIA values are noise."
+            f"In {without} of {len(flags)} trials the membership attack has no signal on the selection half: it cannot "
+            "tell training images from others there, so that their MIA values are noise."
         )
     if group.retrain is not None and group.retrain.metrics.get("mia_has_signal") is False:
-        found.append(f"{group.title}: the attack has no signal on Retrain either, so that its MIA is no target.")
+        found.append(
+            "The attack has no signal on Retrain either, so that its MIA is no target. "
+            + _without_attack(group, source)
+        )
     return found
+
+
+def _without_attack(group: Group, source: Source) -> str:
+    """What noise in a quarter of the distance to Retrain means for the choice."""
+    chosen, retrain = group.recommendation.trial, group.retrain
+    if chosen is None or retrain is None:
+        return ""
+    other = nearest_without_attack(group.table, retrain.metrics, source.space.get("constraints") or {})
+    if other is None or other == chosen:
+        return "MIA is a quarter of the distance by which settings are ranked; without it the choice is the same."
+    record = source.by_trial[other]
+    values = ", ".join(
+        f"{name.upper()} {100 * value:.2f}%"
+        for name in TOW_METRICS
+        if (value := shown(record.metrics, record.report, name)) is not None
+    )
+    return (
+        "MIA is a quarter of the distance by which settings are ranked; without it the choice would be "
+        f"{other} ({values})."
+    )

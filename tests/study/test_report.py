@@ -354,9 +354,45 @@ def test_cautions_about_outcomes():
 
 def test_cautions_about_the_attack_and_the_halves():
     silent = handmade.record(0, metrics=V(mia_has_signal=False))
-    assert "in 1 of 2 trials the membership attack has no signal" in warned([silent, handmade.record(1)])
+    assert "In 1 of 2 trials the membership attack has no signal" in warned([silent, handmade.record(1)])
     assert "1 trials have no values on the report half" in warned([handmade.record(0, report={})])
     assert "1 trials were measured on subsets only" in warned([handmade.record(0, fidelity="search")])
+
+
+def test_a_choice_that_hangs_on_noise_says_what_it_would_be_without():
+    oracle = handmade.retrain()
+    oracle.metrics["mia_has_signal"] = False
+    near = handmade.record(0, metrics=V(ra=0.999, mia=0.2))
+    far = handmade.record(1, metrics=V(ra=0.95, mia=1.0))
+    assert "without it the choice would be digits-tinyvit_nano-neglora-0000 (UA 100.00%, RA 99.90%, TA 97.00%)" in (
+        warned([oracle, near, far])
+    )
+    assert "without it the choice is the same" in warned([oracle, near])
+    assert "MIA is a quarter" not in warned([handmade.retrain(), near, far])
+
+
+def test_the_verdict_says_what_it_does_and_how_far_it_is():
+    told = page([handmade.retrain(), handmade.record(0, metrics=V(0.99, 0.96, 0.95, 0.9))]).text
+    assert (
+        "neglora gets 99.0% of the images to forget wrong, and stays right on 96.0% of the retained and 95.0% of "
+        "unseen images. Its largest distance to Retrain is 10.0 points, in MIA-Efficacy. It took 1/50 of the time"
+    ) in told
+    silent = handmade.retrain()
+    silent.metrics["mia_has_signal"] = False
+    told = page([silent, handmade.record(0, metrics=V(0.99, 0.96, 0.95, 0.9))]).text
+    assert "is 4.0 points, in RA (MIA left aside, for the attack has no signal)" in told
+    assert "nobody knows how near that is" in page([handmade.record(0)]).text
+
+
+def test_several_groups_are_summed_up_in_one_table(usual):
+    caption = "Recommended, by dataset and model"
+    assert caption not in usual.text
+    result = page(handmade.grid(4), **handmade.GRID)
+    assert caption in result.text
+    links = [attributes["href"] for name, attributes in result.tags if name == "a"]
+    assert {href for href in links if href.startswith("#grid-")} == {
+        f"#grid-{dataset}-{model}" for dataset in ("digits", "cifar10") for model in ("tinyvit_nano", "resnet_nano")
+    }
 
 
 def test_published_numbers_are_marked_as_such_and_doubtful_ones_say_why():
