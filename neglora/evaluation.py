@@ -16,9 +16,12 @@ from neglora.metrics import (
     FEATURES,
     MembershipAttack,
     accuracy,
+    by_class,
     efficacy_interval,
+    histogram,
     mia_efficacy,
     runner_up_share,
+    tally,
 )
 from neglora.modes import in_mode
 from neglora.objectives import gap_to_reference, tug_of_war
@@ -110,7 +113,7 @@ def measure(
         Fractions by name, and the confidence attack. Where logits are not finite the attack is not run, and its
         values are None.
     """
-    values, attack = _attacked(forget, retain, test, seed, attacks, exact)
+    values, attack, _ = _attacked(forget, retain, test, seed, attacks, exact)
     return _accuracies(forget, retain, test, test_forget) | values, attack
 
 
@@ -125,12 +128,17 @@ def _accuracies(forget: Outputs, retain: Outputs, test: Outputs, test_forget: Ou
 
 
 def _attacked(
-    forget: Outputs, retain: Outputs, test: Outputs, seed: int, attacks: Attacks, exact: bool
-) -> tuple[Measured, MembershipAttack | None]:
+    forget: Outputs, retain: Outputs, test: Outputs, seed: int, attacks: Attacks, exact: bool, regions: bool = False
+) -> tuple[Measured, MembershipAttack | None, dict[str, Tensor]]:
+    """The attacks' values, that on the confidence itself, and the three sides' confidences.
+
+    With `regions` it is found as well what the exact attack says of every confidence.
+    """
     nothing: Measured = dict.fromkeys(("mia", "mia_accuracy", "mia_auc", "mia_has_signal"))
     if not all(bool(torch.isfinite(outputs.logits).all()) for outputs in (forget, retain, test)):
-        return nothing, None
-    confidence = _attack("mia", forget, retain, test, seed, exact)
+        return nothing, None, {}
+    sides = _sides("mia", forget, retain, test)
+    confidence = mia_efficacy(**sides, seed=seed, exact=exact, between=(0.0, 1.0) if regions else None)
     values: Measured = {
         "mia": confidence.efficacy,
         "mia_accuracy": confidence.attack_accuracy,
@@ -140,12 +148,8 @@ def _attacked(
     if attacks == "all":
         for name in FEATURES:
             if name != "mia":
-                values[name] = _attack(name, forget, retain, test, seed, exact=True).efficacy
-    return values, confidence
-
-
-def _attack(name: str, forget: Outputs, retain: Outputs, test: Outputs, seed: int, exact: bool) -> MembershipAttack:
-    return mia_efficacy(**_sides(name, forget, retain, test), seed=seed, exact=exact)
+                values[name] = mia_efficacy(**_sides(name, forget, retain, test), seed=seed).efficacy
+    return values, confidence, sides
 
 
 def _sides(name: str, forget: Outputs, retain: Outputs, test: Outputs) -> dict[str, Tensor]:
@@ -162,7 +166,8 @@ class Evaluation:
         metrics: on the selection half.
         report: on the report half; where the test set is not split equal to `metrics`, with all attacks. Empty where
             it was not asked for.
-        details: counts and the attacks' own figures; of a sample also the intervals.
+        details: counts and the attacks' own figures; of a sample also the intervals, and where the report half was
+            measured what became of single images (`_images`).
         attack_seconds: what the attacks took.
     """
 
@@ -192,26 +197,31 @@ def evaluate_outputs(
     test_forget = outputs.test[splits.test_forget]
     spent = 0.0
 
-    def half(test: Outputs, attacks: Attacks, exact: bool) -> tuple[Measured, MembershipAttack | None]:
+    def half(
+        test: Outputs, attacks: Attacks, exact: bool, regions: bool
+    ) -> tuple[Measured, MembershipAttack | None, dict[str, Tensor]]:
         nonlocal spent
         started = time.perf_counter()
-        values, attack = _attacked(forget, retain, test, seed, attacks, exact)
+        values, attack, sides = _attacked(forget, retain, test, seed, attacks, exact, regions)
         spent += time.perf_counter() - started
-        return _accuracies(forget, retain, test, test_forget) | values, attack
+        return _accuracies(forget, retain, test, test_forget) | values, attack, sides
 
+    reported, report_attack, sides = {}, None, {}
+    if report:
+        test = outputs.test[splits.test_report]
+        reported, report_attack, sides = half(test, attacks, True, True)
     if report and same:
-        reported, report_attack = half(outputs.test[splits.test_report], attacks, True)
         metrics = {name: value for name, value in reported.items() if name == "mia" or name not in FEATURES}
         attack = report_attack
     else:
-        metrics, attack = half(outputs.test[splits.test], "confidence", same)
-        reported, report_attack = {}, None
-        if report:
-            reported, report_attack = half(outputs.test[splits.test_report], attacks, True)
-    details = {
+        metrics, attack, _ = half(outputs.test[splits.test], "confidence", same, False)
+    details: dict[str, Any] = {
         "counts": splits.counts,
         "attack": {"selection": _attack_details(attack), "report": _attack_details(report_attack)},
     }
+    if report_attack is not None:
+        details["attack"]["report"]["non_member"] = [list(ends) for ends in report_attack.non_member or ()]
+        details |= _images(forget, retain, (test, test_forget), sides)
     return Evaluation(metrics, reported, details, spent)
 
 
@@ -248,6 +258,32 @@ def _attack_details(attack: MembershipAttack | None) -> dict[str, Any] | None:
         "auc_low": low,
         "auc_high": high,
         "has_signal": attack.has_signal,
+    }
+
+
+def _images(
+    forget: Outputs, retain: Outputs, test: tuple[Outputs, Outputs], sides: dict[str, Tensor]
+) -> dict[str, Any]:
+    """What became of single images: right answers by class, what D_f is called, and histograms of confidences.
+
+    Args:
+        forget, retain: of D_f and D_r.
+        test: of the report half of the remaining classes' test images, and of the forget classes'.
+        sides: the attack's sides on the report half: confidences by name.
+    """
+    classes = forget.logits.shape[1]
+    called = forget.logits.argmax(1)
+
+    def counted(parts: tuple[Outputs, Outputs], answers: tuple[Tensor, Tensor]) -> dict[str, list[int]]:
+        return by_class(torch.cat(answers), torch.cat([part.labels for part in parts]), classes)
+
+    return {
+        "classes": {
+            "train": counted((forget, retain), (called, retain.logits.argmax(1))),
+            "test": counted(test, (test[0].logits.argmax(1), test[1].logits.argmax(1))),
+        },
+        "called": tally(called, classes),
+        "confidences": {name: histogram(values) for name, values in sides.items()},
     }
 
 

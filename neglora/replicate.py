@@ -300,6 +300,7 @@ def measure_base(
         "report": with_reference(evaluation.report, retrained[0].report if retrained else None),
         "cost": {"train_seconds": kept.artifact.facts["train_seconds"]},
         "parameters": kept.artifact.facts["parameters"],
+        "details": evaluation.details,
     }
     return measured, kept
 
@@ -334,7 +335,10 @@ def measure_retrain(
         "metrics": with_reference(evaluation.metrics, evaluation.metrics) | ratios,
         "report": with_reference(evaluation.report, evaluation.report) | ratios,
         "cost": cost,
-        "details": evaluation.details | {"epochs": facts["epochs"], "test_accuracy": facts["test_accuracy"]},
+        "details": evaluation.details
+        | {"epochs": facts["epochs"], "test_accuracy": facts["test_accuracy"]}
+        # Once in a study is enough: other lines have the same classes.
+        | {"class_names": list(session.dataset(setting).info.classes)},
         "bases": [measure_base(session, setting, wanted, seed, level)[0] for level in sparsities],
     }
 

@@ -12,6 +12,7 @@ from sklearn.svm import SVC
 
 from neglora.metrics.gaussian_svm import expansion, fit
 from neglora.metrics.mann_whitney import mann_whitney_auc
+from neglora.metrics.stretches import stretches
 from neglora.seeds import derive_seed
 
 #: The attack's C; its gamma is 1 on one feature.
@@ -35,6 +36,8 @@ class MembershipAttack:
         auc_interval: its 95 percent interval (DeLong).
         has_signal: the interval excludes 0.5. Without signal the efficacy is noise; None where there is no AUC.
         n_per_side: members and non-members in the balanced sample.
+        non_member: the stretches of the feature, ascending, on which an image is called 'not in the training set' by
+            more than rounding; None unless asked for, and of an attack that is not exact or has several features.
     """
 
     efficacy: float
@@ -43,6 +46,7 @@ class MembershipAttack:
     auc_interval: tuple[float, float] | None
     has_signal: bool | None
     n_per_side: int
+    non_member: tuple[tuple[float, float], ...] | None = None
 
 
 def mia_efficacy(
@@ -52,6 +56,7 @@ def mia_efficacy(
     forget: ArrayLike | torch.Tensor | Sequence[float],
     seed: int = 0,
     exact: bool = True,
+    between: tuple[float, float] | None = None,
 ) -> MembershipAttack:
     """Train the attack on features of retained and test images and apply it to the forget set's.
 
@@ -62,6 +67,7 @@ def mia_efficacy(
         seed: draws the larger side's sample, so that both sides have as many.
         exact: fit with LIBSVM, as a report wants it. Otherwise the same attack on one feature is fitted through
             `gaussian_svm`, some hundred times faster at 9,000 images a side; on several features it is always exact.
+        between: within which values of the feature it is to be told what the attack calls non-members.
 
     Returns:
         The efficacy with what is needed to judge it.
@@ -78,13 +84,18 @@ def mia_efficacy(
     count = min(len(members), len(others))
     sample = numpy.concatenate([_sample(members, count, seed, "retain"), _sample(others, count, seed, "test")])
     is_member = numpy.repeat([1, 0], count)
+    auc, interval, has_signal, non_member = None, None, None, None
     if members.shape[1] > 1:
-        attack = SVC(C=PENALTY, gamma="auto", kernel="rbf").fit(sample, is_member)
-        called_member, auc, interval, has_signal = attack.predict, None, None, None
+        called_member = _machine(sample, is_member).predict
     else:
-        called_member = (_exact if exact else _fast)(sample, is_member, sides["forget"])
         auc, interval = mann_whitney_auc(members[:, 0], others[:, 0])
         has_signal = not interval[0] <= 0.5 <= interval[1]
+        if exact:
+            attack = _machine(sample, is_member)
+            called_member = _answers(attack, sample, sides["forget"])
+            non_member = _called_non_member(attack, sample, between) if between else None
+        else:
+            called_member = _fast(sample, is_member, sides["forget"])
     return MembershipAttack(
         efficacy=float((called_member(sides["forget"]) == 0).mean()),
         attack_accuracy=float((called_member(sample) == is_member).mean()),
@@ -92,6 +103,7 @@ def mia_efficacy(
         auc_interval=interval,
         has_signal=has_signal,
         n_per_side=count,
+        non_member=non_member,
     )
 
 
@@ -113,15 +125,18 @@ def checked_sides(**sides: ArrayLike | torch.Tensor | Sequence[float]) -> dict[s
     return checked
 
 
-def _exact(sample: Values, is_member: NDArray[numpy.int64], forget: Values) -> Callable[[Values], Values]:
-    """LIBSVM's attack, as a function of values of the sample and the forget set.
+def _machine(sample: Values, is_member: NDArray[numpy.int64]) -> SVC:
+    return SVC(C=PENALTY, gamma="auto", kernel="rbf").fit(sample, is_member)
+
+
+def _answers(attack: SVC, *domain: Values) -> Callable[[Values], Values]:
+    """What LIBSVM's attack on one feature calls values between the least and the greatest of some.
 
     Its answers are LIBSVM's to the last one. But LIBSVM sums a kernel value for every support vector and image, which
     takes longer than the fit; the expansion gives the same decisions up to rounding, and only those too close to 0
     for that are left to it.
     """
-    attack = SVC(C=PENALTY, gamma="auto", kernel="rbf").fit(sample, is_member)
-    features = expansion(sample, forget)
+    features = expansion(*domain)
     if features is None:
         return attack.predict
     weights = attack.dual_coef_[0] @ features(attack.support_vectors_[:, 0])
@@ -138,17 +153,26 @@ def _exact(sample: Values, is_member: NDArray[numpy.int64], forget: Values) -> C
     return called_member
 
 
+def _called_non_member(attack: SVC, sample: Values, between: tuple[float, float]) -> tuple[tuple[float, float], ...]:
+    """The stretches of values on which the attack says 'non-member', and not by rounding."""
+    features = expansion(sample, numpy.array(between))
+    if features is None:
+        return tuple(stretches(lambda values: attack.decision_function(values[:, None]) < -UNSURE, *between))
+    weights, intercept = attack.dual_coef_[0] @ features(attack.support_vectors_[:, 0]), attack.intercept_[0]
+    return tuple(stretches(lambda values: features(values) @ weights + intercept < -UNSURE, *between))
+
+
 def _fast(sample: Values, is_member: NDArray[numpy.int64], forget: Values) -> Callable[[Values], Values]:
     """The same attack, fitted to its optimum through the expansion; the exact one where values lie too far apart."""
     features = expansion(sample, forget)
     if features is None:
-        return _exact(sample, is_member, forget)
+        return _answers(_machine(sample, is_member), sample, forget)
     members, others = (numpy.unique(sample[is_member == side, 0], return_counts=True) for side in (1, 0))
     points, counts = (numpy.concatenate(parts) for parts in zip(members, others, strict=True))
     signs = numpy.repeat([1.0, -1.0], [len(members[0]), len(others[0])])
     fitted = fit(features(points), signs, PENALTY * counts[None])
     if fitted is None:
-        return _exact(sample, is_member, forget)
+        return _answers(_machine(sample, is_member), sample, forget)
     weights, intercepts = fitted
 
     def called_member(values: Values) -> Values:

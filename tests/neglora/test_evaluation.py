@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -16,6 +17,7 @@ from neglora.evaluation import (
 )
 from neglora.metrics import FEATURES, mia_efficacy, true_label_confidence
 from neglora.models import build_model
+from neglora.shape import DETAILS, misfit
 
 ATTACKS = {"mia", "mia_correctness", "mia_entropy", "mia_modified_entropy", "mia_full"}
 
@@ -199,6 +201,61 @@ def test_what_was_not_attacked_has_no_details(tiny, dataset_outputs):
     dataset_outputs.train.logits[0, 0] = math.nan
     found = evaluate_outputs(dataset_outputs, split(tiny, 3), seed=0, attacks="all")
     assert found.details["attack"] == {"selection": None, "report": None}
+    assert set(found.details) == {"counts", "attack"}
+
+
+def answers(part: Outputs) -> list[tuple[int, int, float]]:
+    """Label, answer and confidence of every image, one by one."""
+    found = []
+    for row, label in zip(part.logits.double().tolist(), part.labels.tolist(), strict=True):
+        weights = [math.exp(value - max(row)) for value in row]
+        found.append((label, row.index(max(row)), weights[label] / sum(weights)))
+    return found
+
+
+@pytest.mark.parametrize("forget", [3, [1, 8], {"random": 0.2, "seed": 1}], ids=["a class", "two", "a share"])
+@pytest.mark.parametrize("holdout", [0.5, 0.0])
+def test_what_became_of_single_images(tiny, dataset_outputs, forget, holdout):
+    splits = split(tiny, forget, holdout=holdout, seed=1)
+    details = evaluate_outputs(dataset_outputs, splits, seed=0, attacks="confidence").details
+    parts = {
+        "forget": answers(dataset_outputs.train[splits.forget]),
+        "retain": answers(dataset_outputs.train[splits.retain]),
+        "test": answers(dataset_outputs.test[splits.test_report]),
+    }
+    images = {
+        "train": answers(dataset_outputs.train),
+        "test": parts["test"] + answers(dataset_outputs.test[splits.test_forget]),
+    }
+    for name, known in images.items():
+        for index in range(10):
+            own = [label == answer for label, answer, _ in known if label == index]
+            assert details["classes"][name]["right"][index] == sum(own)
+            assert details["classes"][name]["total"][index] == len(own) > 0
+    called = [answer for _, answer, _ in parts["forget"]]
+    assert details["called"] == [called.count(index) for index in range(10)]
+    assert sum(details["called"]) == len(splits.forget)
+    for name, known in parts.items():
+        bins = [min(int(20 * confidence), 19) for _, _, confidence in known]
+        assert details["confidences"][name] == [bins.count(index) for index in range(20)]
+    assert "non_member" not in details["attack"]["selection"]
+
+
+def test_the_attack_calls_what_it_says_it_calls(tiny, dataset_outputs):
+    splits = split(tiny, 3, holdout=0.5, seed=1)
+    found = evaluate_outputs(dataset_outputs, splits, seed=0, attacks="all")
+    forgotten = [confidence for _, _, confidence in answers(dataset_outputs.train[splits.forget])]
+    stretches = found.details["attack"]["report"]["non_member"]
+    called = [any(low <= confidence <= high for low, high in stretches) for confidence in forgotten]
+    assert found.report["mia"] == pytest.approx(sum(called) / len(called))
+    assert 0 < found.report["mia"] < 1, "a case that could fail"
+    assert json.loads(json.dumps(found.details)) == found.details, "plain data, as a ledger holds it"
+    assert misfit(found.details, DETAILS) is None
+
+
+def test_of_the_selection_half_alone_single_images_are_not_kept(tiny, dataset_outputs):
+    found = evaluate_outputs(dataset_outputs, split(tiny, 3), seed=0, attacks="confidence", report=False)
+    assert set(found.details) == {"counts", "attack"}
 
 
 def test_distances_to_retrain():

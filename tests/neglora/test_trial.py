@@ -45,6 +45,9 @@ def test_a_record_has_all_that_is_promised(record, session, setting):
     assert set(replicate["details"]) == {
         "attack",
         "counts",
+        "classes",
+        "called",
+        "confidences",
         "sparsity",
         "loss_before",
         "loss_after",
@@ -168,7 +171,15 @@ def test_retrains_record_has_the_bases(session, setting, record):
     for values in (retrain.metrics, retrain.report):
         assert (values["gap"], values["tow"], values["rte"], values["rte_epoch"], values["speedup"]) == (0, 1, 1, 1, 1)
     [replicate] = retrain.replicates
+    assert replicate["details"]["class_names"] == list(session.dataset(setting).info.classes)
+    assert "class_names" not in record.replicates[0]["details"]
     assert [base["sparsity"] for base in replicate["bases"]] == [0.0, SPARSITY]
+    for found in (replicate, record.replicates[0], *replicate["bases"]):
+        train, called = found["details"]["classes"]["train"], found["details"]["called"]
+        assert called[FORGET] == train["right"][FORGET]
+        assert 1 - called[FORGET] / sum(called) == pytest.approx(found["report"]["ua"])
+        assert isinstance(found["details"]["attack"]["report"]["non_member"], list)
+    assert called[FORGET] > 0, "a base, which knows the class"
     for base in replicate["bases"]:
         kept = session.get(base_of(setting, 0, base["sparsity"]))
         assert base["cost"] == {"train_seconds": kept.artifact.facts["train_seconds"]}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -275,3 +277,50 @@ def test_a_fast_fit_that_does_not_end_is_made_exactly(monkeypatch):
     monkeypatch.setattr("neglora.metrics.gaussian_svm.MOST_STEPS", 1)
     attack = mia_efficacy(retain=RETAIN, test=TEST, forget=FORGET, exact=False)
     assert (attack.efficacy, attack.attack_accuracy) == by_hand(RETAIN, TEST, FORGET)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [7, 60, 700])
+def test_what_is_called_non_member_is_what_the_svc_calls_so(kind, count):
+    """On a grid of its own, but for what lies within a hair of an end, since ends are rounded, or of the border."""
+    retain, test, forget = (np.asarray(side, dtype=float).clip(0, 1) for side in drawn(kind, count))
+    attack = mia_efficacy(retain=retain, test=test, forget=forget, between=(0.0, 1.0))
+    sample = np.concatenate([retain, test])[:, None]
+    machine = SVC(C=3, gamma="auto", kernel="rbf").fit(sample, [1] * count + [0] * count)
+    grid = np.linspace(0, 1, 1237)
+    ends = np.array([end for stretch in attack.non_member for end in stretch if 0 < end < 1])
+    sure = np.ones(len(grid), bool) if not len(ends) else abs(grid[:, None] - ends).min(1) > 2e-6
+    sure &= abs(machine.decision_function(grid[:, None])) > 1.1e-6
+    inside = np.any([(low <= grid) & (grid <= high) for low, high in attack.non_member] + [grid < 0], axis=0)
+    assert sure.sum() > 1200
+    assert ((machine.predict(grid[:, None]) == 0) == inside)[sure].all()
+    assert list(attack.non_member) == sorted(attack.non_member)
+
+
+def test_some_attack_has_a_border_and_one_has_two():
+    found = {}
+    for kind in KINDS:
+        sides = [np.asarray(side, dtype=float).clip(0, 1) for side in drawn(kind, 700)]
+        attack = mia_efficacy(retain=sides[0], test=sides[1], forget=sides[2], between=(0.0, 1.0))
+        found[kind] = len({end for stretch in attack.non_member for end in stretch if 0 < end < 1})
+    assert min(found.values()) <= 1 <= max(found.values())
+    both = [0.5] * 60, np.concatenate([np.full(30, 0.05), np.full(30, 0.95)])
+    (low, high) = mia_efficacy(retain=both[0], test=both[1], forget=FORGET, between=(0.0, 1.0)).non_member
+    assert (low[0], high[1]) == (0.0, 1.0)
+    assert (0.5 - low[1], high[0] - 0.5) == pytest.approx((0.2, 0.2), abs=0.15)
+
+
+def test_asking_for_it_changes_nothing_else():
+    plain = mia_efficacy(retain=RETAIN, test=TEST, forget=FORGET)
+    asked = mia_efficacy(retain=RETAIN, test=TEST, forget=FORGET, between=(0.0, 1.0))
+    assert plain.non_member is None
+    assert asked.non_member
+    assert replace(asked, non_member=None) == plain
+    assert mia_efficacy(retain=RETAIN, test=TEST, forget=FORGET, exact=False, between=(0.0, 1.0)).non_member is None
+
+
+@pytest.mark.parametrize("side", [0.0, 0.5, 1.0])
+def test_on_sides_that_are_alike_the_signs_of_rounding_are_no_borders(side):
+    one = np.full(9, side)
+    assert mia_efficacy(retain=one, test=one, forget=one, between=(0.0, 1.0)).non_member == ()
+    assert mia_efficacy(retain=TEST, test=TEST, forget=FORGET, between=(0.0, 1.0)).non_member == ()
