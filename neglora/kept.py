@@ -48,7 +48,7 @@ def trial_of(file: Path) -> str | None:
 
 def adapter_bytes(adapter: Adapter) -> bytes:
     """What the file of an adapter holds."""
-    header = {"layers": adapter.layers, "rank": adapter.rank, "alpha": adapter.alpha, "dropout": adapter.dropout}
+    header = {name: getattr(adapter, name) for name in ("layers", "rank", "alpha", "dropout", "scale")}
     return safetensors.torch.save(adapter.tensors, metadata={_HEADER: json.dumps(header)})
 
 
@@ -88,9 +88,10 @@ def kept_adapter(file: Path) -> Adapter | None:
         with safetensors.safe_open(file, framework="pt") as opened:
             header = json.loads((opened.metadata() or {})[_HEADER])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        return Adapter(
-            tensors, tuple(header["layers"]), int(header["rank"]), float(header["alpha"]), float(header["dropout"])
-        )
+        # Files of versions that did not retract say no scale.
+        numbers = {name: float(header[name]) for name in ("alpha", "dropout")}
+        numbers["scale"] = float(header.get("scale", 1))
+        return Adapter(tensors, tuple(header["layers"]), int(header["rank"]), **numbers)
     except FileNotFoundError:
         return None
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:

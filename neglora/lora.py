@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Adapter:
         tensors: A and B of every layer on the CPU, under peft's names.
         layers: names of the adapted modules.
         rank, alpha, dropout: as given to `inject`.
+        scale: of the update, where it was retracted after the ascent: it is scale * alpha / rank * BA.
     """
 
     tensors: dict[str, Tensor]
@@ -36,11 +38,12 @@ class Adapter:
     rank: int
     alpha: float
     dropout: float
+    scale: float = 1.0
 
     @property
     def config(self) -> LoraConfig:
-        """The same in peft's words."""
-        return _config(self.layers, self.rank, self.alpha, self.dropout)
+        """The same in peft's words, which have no scale of its own: it is part of alpha."""
+        return _config(self.layers, self.rank, self.alpha * self.scale, self.dropout)
 
 
 def inject(model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float, dropout: float, seed: int) -> PeftModel:
@@ -109,7 +112,8 @@ def attach(model: nn.Module, adapter: Adapter) -> PeftModel:
     """
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-    adapted = inject(model, adapter.layers, rank=adapter.rank, alpha=adapter.alpha, dropout=adapter.dropout, seed=0)
+    alpha = adapter.alpha * adapter.scale
+    adapted = inject(model, adapter.layers, rank=adapter.rank, alpha=alpha, dropout=adapter.dropout, seed=0)
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     given = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
@@ -144,21 +148,63 @@ def merge(model: PeftModel, masks: Mapping[str, Tensor] | None = None) -> nn.Mod
     Differs: what peft's `merge_and_unload` does, at the adapted layers alone. It looks at every module of the model,
     which takes a small one longer than a step of the ascent.
     """
+    merged, layers = _unwrapped(model)
+    for layer in layers:
+        layer.merge()
+    _mask(merged, masks)
+    return merged
+
+
+class Merged:
+    """Adapters merged into their base at any scale of their update.
+
+    Args:
+        adapted: from `inject`; it is unwrapped.
+        masks: as `merge` takes them.
+
+    Attributes:
+        model: the plain model, at the scale that was asked for last; at first the base.
+    """
+
+    def __init__(self, adapted: PeftModel, masks: Mapping[str, Tensor] | None = None) -> None:
+        config = adapted.peft_config["default"]
+        self._alpha, self._rank, self._masks = config.lora_alpha, config.r, masks
+        self.model, self._layers = _unwrapped(adapted)
+        self._base = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
+
+    @torch.no_grad()
+    def at(self, scale: float) -> None:
+        """Make the model W + scale * alpha / rank * BA: at 1 what `merge` gives, at 0 the base, bit for bit."""
+        for layer, base in zip(self._layers, self._base, strict=True):
+            layer.get_base_layer().weight.copy_(base)
+            layer.merged_adapters.clear()
+            # In the order in which an adapter with a scale is attached again.
+            layer.scaling["default"] = self._alpha * scale / self._rank
+            layer.merge()
+        _mask(self.model, self._masks)
+
+
+def _unwrapped(model: PeftModel) -> tuple[nn.Module, list[BaseTunerLayer]]:
+    """The plain model, with the base's layers in their places, and peft's layers that stood there."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    merged = model.get_base_model()
-    for name, layer in list(merged.named_modules()):
+    plain = model.get_base_model()
+    layers = []
+    for name, layer in list(plain.named_modules()):
         if isinstance(layer, BaseTunerLayer):
-            layer.merge()
             around, _, last = name.rpartition(".")
-            setattr(merged.get_submodule(around), last, layer.get_base_layer())
+            setattr(plain.get_submodule(around), last, layer.get_base_layer())
+            layers.append(layer)
     # peft's mark of a model that has adapters.
-    vars(merged).pop("peft_config", None)
+    vars(plain).pop("peft_config", None)
+    for parameter in plain.parameters():
+        parameter.requires_grad_(True)
+    return plain, layers
+
+
+def _mask(model: nn.Module, masks: Mapping[str, Tensor] | None) -> None:
     if masks:
         with torch.no_grad():
-            parameters = dict(merged.named_parameters())
+            parameters = dict(model.named_parameters())
             for name, mask in masks.items():
                 parameters[name].mul_(mask)
-    for parameter in merged.parameters():
-        parameter.requires_grad_(True)
-    return merged

@@ -19,6 +19,7 @@ class Parameter:
         low, high: bounds of a number; None means unbounded.
         low_open, high_open: the bound itself is excluded.
         choices: what a `choice` may be.
+        nullable: null is a value too, and stands for going without.
         by_family: a model's family has a default of its own (`Family.default_targets`) that goes before `default`.
         about: one sentence for `neglora list`.
     """
@@ -32,11 +33,16 @@ class Parameter:
     low_open: bool = False
     high_open: bool = False
     choices: tuple[Any, ...] = ()
+    nullable: bool = False
     by_family: bool = False
 
     @property
     def expected(self) -> str:
         """What a value should be, in words: "a number in (0, 1)"."""
+        return f"{self._expected}, or null" if self.nullable else self._expected
+
+    @property
+    def _expected(self) -> str:
         if self.kind == "choice":
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         if self.kind == "targets":
@@ -55,6 +61,8 @@ class Parameter:
         return None if self._accepts(value) else f"expected {self.expected}, got {value!r}"
 
     def _accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.nullable
         if self.kind == "choice":
             return value in self.choices
         if self.kind == "targets":
@@ -92,8 +100,20 @@ SPARSITY = Parameter(
     high_open=True,
 )
 
+RETRACT = Parameter(
+    "retract",
+    "float",
+    None,
+    "after the ascent, scale its update back to the smallest that keeps this UA on the forget set; null, as the paper "
+    "does it, keeps all of it",
+    low=0.0,
+    low_open=True,
+    high=1.0,
+    nullable=True,
+)
+
 #: What every ascent method takes.
-ASCENT = (LR, EPOCHS, BATCH_SIZE, BATCHNORM, SPARSITY)
+ASCENT = (LR, EPOCHS, BATCH_SIZE, BATCHNORM, SPARSITY, RETRACT)
 #: What `neglora` takes beside them.
 ADAPTER = (
     Parameter("rank", "int", 16, "rank r of the adapters", low=1),

@@ -191,6 +191,8 @@ def _outcome(run: Run, unlearned: Unlearned, epochs: int | None, seconds: float)
         "steps": _steps(unlearned),
         "epochs": unlearned.ascent.epochs if unlearned.ascent else None,
     }
+    if unlearned.retraction is not None:
+        details["retraction"] = unlearned.retraction.as_plain()
     replicate = _head(run) | {
         "status": "ok",
         "reason": reason,

@@ -24,6 +24,7 @@ DETAILS: Shape = {
     "called": [_NUMBER],
     "confidences": {"*": [_NUMBER]},
     "sparsity": {"*": _NUMBER},
+    "retraction": {"looked": [[_NUMBER]], "*": _NUMBER},
     **dict.fromkeys(("loss_before", "loss_after", "steps", "epochs", "test_accuracy"), _NUMBER),
 }
 BASE: Shape = {

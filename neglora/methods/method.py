@@ -13,6 +13,7 @@ from torch import nn
 from neglora.ascend import Ascent
 from neglora.lora import Adapter
 from neglora.parameters import Parameter
+from neglora.retract import Retraction
 from neglora.train import Epoch
 
 Need = Literal["forget", "retain"]
@@ -31,6 +32,7 @@ class Unlearned:
         layers: module names that were adapted or trained.
         curve: the training curve, of a method that trains.
         adapter: what was merged, of a method that adapts; together with the model given it is the model returned.
+        retraction: how far the update was scaled back; None where that was not asked for.
     """
 
     model: nn.Module
@@ -40,6 +42,7 @@ class Unlearned:
     layers: tuple[str, ...] = ()
     curve: tuple[Epoch, ...] = ()
     adapter: Adapter | None = None
+    retraction: Retraction | None = None
 
 
 #: `unlearn(model, *, params, masks, seed, **data)`: data holds exactly what the method declares in `needs`, each as
@@ -112,4 +115,7 @@ class Method:
                 problems.append(f"{name}: {problem}")
         if problems:
             raise ValueError("; ".join(problems))
-        return {name: int(value) if known[name].kind == "int" else value for name, value in resolved.items()}
+        return {
+            name: int(value) if known[name].kind == "int" and value is not None else value
+            for name, value in resolved.items()
+        }

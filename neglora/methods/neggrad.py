@@ -13,6 +13,7 @@ from neglora.data import Batches
 from neglora.methods.method import Method, Passing, Unlearned
 from neglora.parameters import PARAMETERS
 from neglora.prune import apply_masks, measured_sparsity
+from neglora.retract import Between, kept, retract
 from neglora.seeds import derive_seed
 
 
@@ -30,8 +31,19 @@ def ascend_weights(
     masked = {id(parameter): masks[name] for name, parameter in model.named_parameters() if name in masks}
     free = sum(int(masked[id(p)].sum()) if id(p) in masked else p.numel() for p in parameters)
 
+    own = {id(parameter) for parameter in parameters}
+    changing = {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    if params["batchnorm"] == "update":
+        changing |= {name for name, _ in model.named_buffers()}
+    before = {} if params["retract"] is None else kept(model, lambda name: name in changing)
+
     def finished(model: nn.Module, ascent: Ascent) -> Unlearned:
-        return Unlearned(model.eval().requires_grad_(True), free, ascent, measured_sparsity(model), tuple(layers))
+        model.eval().requires_grad_(True)
+        sparsity = measured_sparsity(model)
+        retraction = None
+        if params["retract"] is not None:
+            retraction = retract(model, Between(model, before).at, forget, params["retract"])
+        return Unlearned(model, free, ascent, sparsity, tuple(layers), retraction=retraction)
 
     with forked_rng(parameters[0].device):
         torch.manual_seed(derive_seed(seed, "dropout"))

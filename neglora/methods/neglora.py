@@ -6,6 +6,7 @@ On a pruned and recovered base it is the paper's Sparse NegLoRA.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 
 from neglora.ascend import Ascent, ascend, forked_rng
 from neglora.data import Batches
-from neglora.lora import adapter_of, adapter_parameters, inject, merge
+from neglora.lora import Merged, adapter_of, adapter_parameters, inject, merge
 from neglora.methods.method import Method, Passing, Unlearned
 from neglora.models import match_targets
 from neglora.parameters import PARAMETERS
 from neglora.prune import measured_sparsity
+from neglora.retract import Between, kept, retract
 from neglora.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -48,13 +50,29 @@ def unlearn(
         seed=derive_seed(seed, "adapter"),
     )
     parameters = adapter_parameters(adapted)
+    # What an ascent changes beside the adapters: running statistics, where they are let go.
+    drifting = {name for name, _ in adapted.get_base_model().named_buffers()} if params["batchnorm"] == "update" else ()
+    before = kept(adapted.get_base_model(), lambda name: name in drifting)
 
     def finished(adapted: PeftModel, ascent: Ascent) -> Unlearned:
         trainable = sum(parameter.numel() for parameter in adapter_parameters(adapted))
         sparsity = _base_sparsity(adapted)
         adapter = adapter_of(adapted, layers)
-        merged = merge(adapted, masks if params["merge"] == "masked" else None)
-        return Unlearned(merged.eval(), trainable, ascent, sparsity, tuple(layers), adapter=adapter)
+        held = masks if params["merge"] == "masked" else None
+        if params["retract"] is None:
+            return Unlearned(merge(adapted, held).eval(), trainable, ascent, sparsity, tuple(layers), adapter=adapter)
+        statistics = Between(adapted.get_base_model(), before)
+        merged = Merged(adapted, held)
+
+        def set_scale(scale: float) -> None:
+            merged.at(scale)
+            statistics.at(scale)
+
+        retraction = retract(merged.model.eval(), set_scale, forget, params["retract"])
+        adapter = replace(adapter, scale=retraction.scale)
+        return Unlearned(
+            merged.model, trainable, ascent, sparsity, tuple(layers), adapter=adapter, retraction=retraction
+        )
 
     with forked_rng(parameters[0].device):
         torch.manual_seed(derive_seed(seed, "dropout"))

@@ -7,14 +7,15 @@ from neglora.parameters import PARAMETERS, Parameter
 
 NAMES = {
     "retrain": set(),
-    "neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity"},
-    "partial_neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity", "targets"},
+    "neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity", "retract"},
+    "partial_neggrad": {"lr", "epochs", "batch_size", "batchnorm", "sparsity", "retract", "targets"},
     "neglora": {
         "lr",
         "epochs",
         "batch_size",
         "batchnorm",
         "sparsity",
+        "retract",
         "rank",
         "alpha",
         "dropout",
@@ -29,6 +30,7 @@ GOOD = {
     "batch_size": [1, 256],
     "batchnorm": ["frozen", "update"],
     "sparsity": [0, 0.0, 0.9, 0.999],
+    "retract": [None, 0.99, 1, 1e-3],
     "rank": [1, 16.0],
     "alpha": [0.5, 32],
     "dropout": [0, 0.1, 0.99],
@@ -42,6 +44,7 @@ BAD = {
     "batch_size": [0, 0.5],
     "batchnorm": ["off", None, True],
     "sparsity": [1, 1.0, -0.1, math.nan, "0.5"],
+    "retract": [0, 1.01, -0.5, math.nan, "0.9", True],
     "rank": [0, -4, 2.5, None],
     "alpha": [0, -1, None],
     "dropout": [1, 1.0, -0.1],
@@ -82,6 +85,7 @@ def test_defaults_are_good(name):
         ("epochs", "a whole number >= 1"),
         ("sparsity", "a number in [0, 1)"),
         ("merge", "one of dense, masked"),
+        ("retract", "a number in (0, 1], or null"),
         ("targets", "a text such as 'ffn' or 'last.attn_out+head', or a list of module names"),
     ],
 )
