@@ -5,7 +5,6 @@ One safetensors file per replicate, `TRIAL.forget-HASH.seed-S.safetensors`, whos
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ import safetensors
 import safetensors.torch
 
 from neglora.lora import Adapter
+from neglora.record import FORGET_MARK, replicate_name
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +25,11 @@ logger = logging.getLogger(__name__)
 ADAPTERS = "adapters"
 SUFFIX = ".safetensors"
 _HEADER = "adapter"
-_FORGET = ".forget-"
 
 
 def adapter_name(trial: str, forget: Any, seed: int) -> str:
     """The name of the file of a replicate's adapter; `forget` as its record has it."""
-    text = json.dumps(forget, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return f"{trial}{_FORGET}{digest}.seed-{seed}{SUFFIX}"
+    return replicate_name(trial, forget, seed) + SUFFIX
 
 
 def adapter_file(study_dir: Path, trial: str, forget: Any, seed: int) -> Path:
@@ -42,7 +39,7 @@ def adapter_file(study_dir: Path, trial: str, forget: Any, seed: int) -> Path:
 
 def trial_of(file: Path) -> str | None:
     """The trial that a kept adapter belongs to; None for any other file, such as one that was never finished."""
-    trial, found, _ = file.name.rpartition(_FORGET)
+    trial, found, _ = file.name.rpartition(FORGET_MARK)
     return trial if found and file.suffix == SUFFIX and not trial.startswith(".") else None
 
 

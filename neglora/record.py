@@ -18,6 +18,8 @@ Status = Literal["ok", "diverged", "failed"]
 Fidelity = Literal["search", "full", "confirm"]
 #: Characters of a cell's name, which folders are named after, and of the hash in it.
 LONGEST_NAME, HASH_DIGITS = 100, 8
+#: Between a trial and what else is in the name of a replicate's file.
+FORGET_MARK = ".forget-"
 
 STATUSES: tuple[Status, ...] = ("ok", "diverged", "failed")
 FIDELITIES: tuple[Fidelity, ...] = ("search", "full", "confirm")
@@ -177,6 +179,12 @@ def trial_id(cell: Mapping[str, Any], number: int) -> str:
 def trial_number(trial: str) -> int:
     """The number at the end of a trial's id."""
     return int(trial.rsplit("-", 1)[1])
+
+
+def replicate_name(trial: str, forget: Any, seed: int) -> str:
+    """What files of a replicate are called, without their ending; `forget` as its record has it."""
+    text = json.dumps(forget, sort_keys=True, separators=(",", ":"))
+    return f"{trial}{FORGET_MARK}{hashlib.sha256(text.encode()).hexdigest()[:12]}.seed-{seed}"
 
 
 def forget_title(forget: Any) -> str:

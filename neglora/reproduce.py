@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -13,12 +13,15 @@ from neglora.ascend import Diverged
 from neglora.data import parse_forget, split
 from neglora.evaluation import Evaluation, evaluate_outputs, infer_dataset
 from neglora.hardware import device_name, use_threads
+from neglora.line import Line, ScaleError, lets_statistics_go
 from neglora.lora import Adapter, attach, merge
+from neglora.metrics import mean_loss
 from neglora.prerequisites import base_of, retrain_of
 from neglora.provenance import provenance
+from neglora.prune import measured_sparsity
 from neglora.record import Measured, Record
 from neglora.replicate import run_replicate
-from neglora.session import Session
+from neglora.session import Kept, Session
 from neglora.setting import Setting
 
 #: Of the accuracies of few images: so many may fall on the other side elsewhere.
@@ -96,7 +99,10 @@ def reproduce(
     use_threads(setting.threads)
     seed = replicate["seed"]
     if adapter is not None:
-        return _merged(session, setting, params, replicate, adapter)
+        base = session.get(base_of(setting, seed, params["sparsity"]))
+        # An adapter has no running statistics.
+        if not lets_statistics_go(base.model, params):
+            return _merged(session, setting, base, params, replicate, adapter)
     again, unlearned = run_replicate(session, setting, method, params, replicate["forget"], seed)
     if unlearned is None:
         raise Diverged(again["reason"], again["details"]["step"])
@@ -108,6 +114,31 @@ def reproduce(
         again["details"]["counts"],
         from_kept=False,
     )
+
+
+def reproduce_along(line: Line, scale: float) -> tuple[Reproduced, dict[str, Any]]:
+    """The model of a replicate at a scale of its update, and what a record's details would say of that.
+
+    Args:
+        line: of the replicate; its model is the one returned, until it is put elsewhere.
+        scale: of the update, whatever was recorded.
+
+    Raises:
+        ScaleError: there is no such scale, or the model there gives no finite logits.
+    """
+    outputs = line.outputs(scale)
+    if not outputs.finite:
+        raise ScaleError(f"the logits of the model at scale {scale:g} are not finite: choose a smaller one")
+    evaluation = evaluate_outputs(outputs, line.splits, seed=line.seed, attacks=line.setting.attacks)
+    forget = outputs.train[line.splits.forget]
+    adapter = replace(line.adapter, scale=scale) if line.adapter else None
+    details = evaluation.details | {
+        "loss_after": mean_loss(forget.logits, forget.labels),
+        "sparsity": {"before": line.base.artifact.facts["sparsity"], "merged": measured_sparsity(line.model)},
+    }
+    counts = evaluation.details["counts"]
+    made = Reproduced(line.model, adapter, evaluation.metrics, evaluation.report, counts, line.from_kept)
+    return made, details
 
 
 def reproduce_retrain(session: Session, setting: Setting, replicate: Mapping[str, Any]) -> Reproduced:
@@ -128,9 +159,13 @@ def _own(values: Measured) -> Measured:
 
 
 def _merged(
-    session: Session, setting: Setting, params: Mapping[str, Any], replicate: Mapping[str, Any], adapter: Adapter
+    session: Session,
+    setting: Setting,
+    base: Kept,
+    params: Mapping[str, Any],
+    replicate: Mapping[str, Any],
+    adapter: Adapter,
 ) -> Reproduced:
-    base = session.get(base_of(setting, replicate["seed"], params["sparsity"]))
     dataset = session.dataset(setting)
     adapted = attach(copy.deepcopy(base.model), adapter)
     model = merge(adapted, base.masks if params["merge"] == "masked" else None).eval()
