@@ -13,6 +13,7 @@ from neglora.data import ForgetSet, ImageDataset
 from neglora.intervals import wilson
 from neglora.lora import Adapter
 from neglora.models import find_model
+from neglora.objectives import AUDIT_METRICS
 from neglora.provenance import provenance
 from neglora.record import Measured, forget_title
 from neglora.replicate import measure_base, reference
@@ -27,6 +28,7 @@ MEASURED_ON = {
     "mia": "forget",
     "ua_test": "test_forget",
     "runner_up": "forget",
+    **dict.fromkeys(AUDIT_METRICS, "test_forget"),
 }
 SHOWN = ("ua", "mia", "ra", "ta", "ua_test", "runner_up", "gap", "tow")
 
@@ -78,7 +80,8 @@ def card(
     Args:
         result: `metrics`, `base`, `retrain`, `params`, `cost`, `selection` and `details`, as `neglora unlearn --json`
             prints them, and whatever else is to be kept, such as the trial's id, or `confirmed`: in `words` and
-            numbers, what the configuration came to on pairs that its search never saw.
+            numbers, what the configuration came to on pairs that its search never saw; or `scale`: the one that is
+            `written` and the one that was `recorded`, of a model that the record is not of.
         setting: the surroundings.
         dataset: the loaded dataset.
         forget: what was forgotten.
@@ -112,7 +115,13 @@ def card(
         "setting": asdict(setting),
         "adapter": None
         if adapter is None
-        else {"layers": list(adapter.layers), "rank": adapter.rank, "alpha": adapter.alpha, "merge": merge},
+        else {
+            "layers": list(adapter.layers),
+            "rank": adapter.rank,
+            "alpha": adapter.alpha,
+            "scale": adapter.scale,
+            "merge": merge,
+        },
         "provenance": provenance(),
     }
 
@@ -159,16 +168,31 @@ def _opening(card: Mapping[str, Any]) -> str:
             f"It took {cost['unlearn_seconds']:.3g} s on {cost['device']} with {cost['threads']} thread(s) and "
             f"{cost['trainable_parameters']:,} trained parameters."
         )
+    lines += _scaled(card)
     checked = card.get("checked")
     if checked:
         lines.append(checked["words"])
     return " ".join(lines)
 
 
+def _scaled(card: Mapping[str, Any]) -> list[str]:
+    """How much of the ascent's update the model has, where that is not all of it or not what was recorded."""
+    scale = card.get("scale")
+    if scale:
+        return [
+            f"This is the model at {scale['written']:g} of the ascent's update, which was chosen afterwards: the "
+            f"record is of the model at {scale['recorded']:g}, and all numbers here are of this one."
+        ]
+    retraction = card["details"].get("retraction")
+    if not retraction:
+        return []
+    return [f"It was then retracted to {retraction['scale']:g} of the ascent's update (`retract`)."]
+
+
 def _table(card: Mapping[str, Any]) -> str:
     retrain, bounds = card["retrain"], card["intervals"]
     lines = ["| % | base | unlearned | 95% interval | Retrain |", "|---|---:|---:|:---:|---:|"]
-    for name in SHOWN:
+    for name in (*SHOWN, *(name for name in AUDIT_METRICS if name in card["metrics"])):
         between = bounds.get(name)
         cells = [
             name.upper(),

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "status": "say how far a study is",
     "report": "write the report of one or several studies",
     "unlearn": "run one configuration and print its metrics beside base and Retrain",
+    "dial": "measure a trial's models along its update, from the base to the full ascent",
     "export": "write the model of a trial, checked against its record",
     "check": "look for mistakes in a search space or a cluster file without running anything",
     "list": "list datasets, models, methods, targets, metrics and samplers",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +14,30 @@ from study.cli.common import (
     UserError,
     add_storage_arguments,
     data_errors,
-    data_of,
     fetch_study,
-    forget_of,
     place_of,
     storage_of,
     user_errors,
 )
+from study.cli.recorded import (
+    PLAIN,
+    adapter_for,
+    comparable,
+    lines_of,
+    making,
+    params_of,
+    replicate_for,
+    setting_for,
+    verdict,
+)
 from study.cli.terminal import Terminal
-from study.place import SPACE, Place
+from study.place import Place
 
 if TYPE_CHECKING:
     from neglora.data import ForgetSet
-    from neglora.lora import Adapter
+    from neglora.line import Line
     from neglora.record import Record
-    from neglora.reproduce import Difference, Reproduced
+    from neglora.reproduce import Reproduced
     from neglora.session import Session
     from neglora.setting import Setting
 
@@ -42,17 +48,17 @@ threads and versions every number has to be equal, elsewhere accuracies may diff
 anyway, and the card says so. Of a trial that was searched on subsets only, what is known of all forgotten images is
 compared, and the card has the numbers in full.
 
+--scale S takes the model at another scale of the same ascent, from 0 (the base) to 1 (the full ascent): see neglora
+dial. The recorded one is checked first; the card has the numbers of the model that is written.
+
 examples:
   neglora export runs/quickstart --trial digits-tinyvit_nano-neglora-0007 --to unlearned/
   neglora export runs/photos --trial ID --forget cat --seed 1 --to unlearned/
   neglora export runs/photos --trial ID --forget '[cat, dog]' --to unlearned/
+  neglora export runs/quickstart --trial ID --scale 0.25 --to unlearned/
   neglora export runs/quickstart --optuna sqlite:///study.db        then: optuna-dashboard sqlite:///study.db
 """
 
-#: Text with names and paths in it, as it is.
-PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False}
-#: Of a record of subsets: what was measured on all images there are.
-WHOLE = ("ua", "runner_up")
 #: What follows from clocks.
 CLOCKED = ("rte", "rte_epoch", "speedup")
 #: The run did what it should, and the outcome is not what the record says.
@@ -64,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", metavar="ID", help="of the ledger, such as the recommended one")
     parser.add_argument("--forget", metavar="CLASS", help="the replicate's forget set (default: the first replicate's)")
     parser.add_argument("--seed", type=int, metavar="S", help="the replicate's seed (default: the first that fits)")
+    parser.add_argument("--scale", type=float, metavar="S", help="of the ascent's update (default: as recorded)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="a new folder, or an earlier export")
     parser.add_argument(
         "--optuna", metavar="URL", help="instead of a model, write every cell's trials to this database for Optuna"
@@ -79,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     from neglora.ascend import Diverged
     from neglora.export import ExportError, check_folder
+    from neglora.line import ScaleError, checked
     from neglora.storage import StorageError
     from study.ledger import LedgerError
 
@@ -89,9 +97,11 @@ def main(arguments: argparse.Namespace) -> int:
         records = place.read_ledger()
     if arguments.optuna:
         return _export_optuna(arguments, place, study, records)
-    lines = _lines(records, arguments.trial, place)
-    with user_errors(*data_errors(), StorageError, ExportError, Diverged):
+    lines = lines_of(records, arguments.trial, place)
+    with user_errors(*data_errors(), StorageError, ExportError, Diverged, ScaleError):
         check_folder(arguments.to)
+        if arguments.scale is not None:
+            checked(arguments.scale)
         return _export(arguments, place, study, lines, records)
 
 
@@ -101,7 +111,7 @@ def _check(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: neither a whole trial nor a database was asked for, or both.
     """
-    of_model = {name: getattr(arguments, name) for name in ("trial", "to", "forget", "seed")}
+    of_model = {name: getattr(arguments, name) for name in ("trial", "to", "forget", "seed", "scale")}
     if arguments.optuna:
         given = [f"--{name}" for name, value in of_model.items() if value is not None]
         if given:
@@ -134,66 +144,52 @@ def _export_optuna(arguments: argparse.Namespace, place: Place, study: Mapping[s
     return 0
 
 
-def _lines(records: list[Record], trial: str, place: Place) -> list[Record]:
-    """The records of a trial that left a model: in full, or else on subsets, then that of unseen pairs.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not records:
-        raise UserError(f"{place.title} has no trials yet: there is no ledger in it, or an empty one")
-    lines = {record.fidelity: record for record in records if record.trial == trial}
-    if not lines:
-        known = list(dict.fromkeys(record.trial for record in records))
-        near = difflib.get_close_matches(trial, known, n=3, cutoff=0.5) or known[:3]
-        raise UserError(f"{place.title} has no trial {trial!r}; the nearest are {', '.join(near)}")
-    made = [record for record in lines.values() if any(one["status"] == "ok" for one in record.replicates)]
-    if not made:
-        last = list(lines.values())[-1]
-        raise UserError(f"{trial} is {last.status} and left no model: {last.reason}")
-    found = {record.fidelity: record for record in made}
-    best = found.get("full") or found.get("search")
-    return [record for record in (best, found.get("confirm")) if record is not None]
-
-
 def _export(
     arguments: argparse.Namespace, place: Place, study: Mapping[str, Any], lines: list[Record], records: list[Record]
 ) -> int:
     from neglora.card import card, result_of
     from neglora.data import parse_forget
     from neglora.export import write_export
+    from neglora.line import lets_statistics_go, line_of, recorded_scale
     from neglora.prerequisites import base_of, find
-    from neglora.reproduce import changed_surroundings, differences, reproduce, reproduce_retrain
+    from neglora.reproduce import changed_surroundings, differences, reproduce, reproduce_along, reproduce_retrain
     from neglora.session import Session
     from study.recommend import reproduce_command
 
     console = Terminal()
     storage = storage_of(arguments.storage, writes=False) if arguments.storage else place.storage
     method = lines[0].cell["method"]
-    setting = _setting(arguments, study, lines[0])
-    record, number = _replicate(arguments, setting, lines)
+    params = params_of(lines[0])
+    setting = setting_for(arguments, study, lines[0])
+    record, number = replicate_for(arguments, setting, lines)
     replicate = record.replicates[number]
     sampled = record.fidelity == "search"
     command = reproduce_command(record, study, number) if method != "retrain" else None
     session = Session(storage, commits=False)
     info = session.dataset(setting).info
     forget = parse_forget(info, replicate["forget"])
+    line: Line | None = None
     try:
         if method == "retrain":
+            if arguments.scale is not None:
+                raise UserError("Retrain is trained without D_f: it has no update, and no --scale")
             again = reproduce_retrain(session, setting, replicate)
         else:
-            adapter = _kept(place, record.trial, replicate)
+            adapter = adapter_for(place, record.trial, replicate)
             if adapter is None:
                 console.print(f"{record.trial} has no kept adapter and runs again", **PLAIN)
-            again = reproduce(session, setting, method, record.params, replicate, adapter)
+            if arguments.scale is None:
+                again = reproduce(session, setting, method, params, replicate, adapter)
+            else:
+                line = line_of(session, setting, method, params, replicate, adapter)
+                again, _ = reproduce_along(line, recorded_scale(replicate))
         measured = _in_full(session, setting, forget, replicate, again) if sampled else _as_measured(replicate, again)
-        result = result_of(session, setting, method, record.params, forget, measured)
     except LookupError as error:
-        raise UserError(f"{error.args[0]}. This makes it again:\n  {_making(command, place, storage)}") from error
+        raise UserError(f"{error.args[0]}. This makes it again:\n  {making(command, place, storage)}") from error
     changed = changed_surroundings(record, replicate, session, setting)
-    recorded = _comparable(replicate) if sampled else replicate
-    found = differences(recorded, again, exact=not changed and (again.from_kept or session.device.type == "cpu"))
-    words = _verdict(found, changed)
+    compared = comparable(replicate) if sampled else replicate
+    found = differences(compared, again, exact=not changed and (again.from_kept or session.device.type == "cpu"))
+    words = verdict(found, changed)
     if sampled:
         words = f"Its record is of subsets, and was compared in what it says of all forgotten images. {words}"
     refused = any(not difference.tolerated for difference in found)
@@ -202,16 +198,28 @@ def _export(
     if refused and not arguments.force:
         print(f"neglora: {words}. Nothing was written; --force writes the model as it is now", file=sys.stderr)
         return DISAGREES
-    merge = record.params.get("merge")
-    parts = again.adapter if merge == "dense" else None
-    wanted = base_of(setting, replicate["seed"], record.params["sparsity"]) if method != "retrain" else None
+    extra: dict[str, Any] = {"confirmed": _confirmed(record, records)}
+    if line is not None:
+        again, details = reproduce_along(line, arguments.scale)
+        measured = _in_full(session, setting, forget, replicate, again) | {"details": _rescaled(replicate, details)}
+        recorded = recorded_scale(replicate)
+        words = f"At its recorded scale of {recorded:g}: {words[0].lower()}{words[1:]}"
+        command = _command(arguments, place, replicate)
+        # What was tried on unseen pairs is the configuration as it was recorded.
+        extra = {"confirmed": None, "scale": {"written": arguments.scale, "recorded": recorded}}
+    result = result_of(session, setting, method, params, forget, measured)
+    merge = params.get("merge")
+    wanted = base_of(setting, replicate["seed"], params["sparsity"]) if method != "retrain" else None
     # A session holds no weights beside its models'.
     base = find(wanted, session.store, session.dataset(setting)) if wanted else None
+    # Base and adapter together are the model, unless something beside the adapter changes it.
+    whole = merge == "dense" and not lets_statistics_go(again.model, params)
+    parts = again.adapter if whole else None
     made = card(
         result
         | {"study": study["study"], "trial": record.trial, "command": command}
         | {"checked": {"words": words + ".", "changed": changed, "differences": [str(one) for one in found]}}
-        | {"confirmed": _confirmed(record, records)},
+        | extra,
         setting=setting,
         dataset=session.dataset(setting),
         forget=forget,
@@ -225,54 +233,22 @@ def _export(
     return 0
 
 
-def _setting(arguments: argparse.Namespace, study: Mapping[str, Any], record: Record) -> Setting:
-    """The surroundings of a trial, with what the command line says about its data.
-
-    Raises:
-        UserError: the study's space is of another version.
-    """
-    from study.surroundings import setting_of
-
-    try:
-        setting = setting_of(study, record.cell["dataset"], record.cell["model"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"the space in {arguments.study_dir} was written by another version: {error}") from error
-    return replace(setting, data=replace(setting.data, **data_of(arguments)))
+def _rescaled(replicate: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Details of a replicate's model at another scale; what is of the ascent itself stays as it was recorded."""
+    then = replicate["details"]
+    ascent = {name: then[name] for name in ("loss_before", "steps", "epochs") if name in then}
+    return ascent | dict(details) | {"sparsity": {**(then.get("sparsity") or {}), **details["sparsity"]}}
 
 
-def _kept(place: Place, trial: str, replicate: Mapping[str, Any]) -> Adapter | None:
-    """The adapter that the study has kept of a replicate; None where there is none."""
-    from neglora.kept import adapter_file, kept_adapter
-
-    with tempfile.TemporaryDirectory() as temporary:
-        # Not from the working copy: a study that runs here may be about to publish what lies there.
-        folder = Path(temporary) if place.is_remote else place.folder
-        file = adapter_file(folder, trial, replicate["forget"], replicate["seed"])
-        place.fetch([file.relative_to(folder).as_posix()], into=folder)
-        return kept_adapter(file)
-
-
-def _replicate(arguments: argparse.Namespace, setting: Setting, lines: list[Record]) -> tuple[Record, int]:
-    """The record and the number of the replicate that is asked for: the first that fits and is not diverged.
-
-    Raises:
-        UserError: there is none; the message lists those there are.
-    """
-    from neglora.data import parse_forget
-
-    info = setting.dataset_info()
-    asked = None if arguments.forget is None else parse_forget(info, forget_of(arguments.forget))
-    for record in lines:
-        for number, replicate in enumerate(record.replicates):
-            fits = asked is None or parse_forget(info, replicate["forget"]) == asked
-            if fits and arguments.seed in (None, replicate["seed"]) and replicate["status"] == "ok":
-                return record, number
-    listing = ", ".join(
-        f"--forget {one['forget']} --seed {one['seed']}" + ("" if one["status"] == "ok" else f" ({one['status']})")
-        for record in lines
-        for one in record.replicates
-    )
-    raise UserError(f"{lines[0].trial} has no such replicate to export; it has {listing}")
+def _command(arguments: argparse.Namespace, place: Place, replicate: Mapping[str, Any]) -> str:
+    """The command that makes the model at this scale again."""
+    words = ["neglora", "export", place.title, "--trial", arguments.trial]
+    words += ["--forget", arguments.forget] if arguments.forget is not None else []
+    words += ["--seed", str(replicate["seed"]), "--scale", repr(arguments.scale), "--to", str(arguments.to)]
+    for name in ("storage", "data_root"):
+        given = getattr(arguments, name)
+        words += [f"--{name.replace('_', '-')}", given] if given else []
+    return shlex.join(words)
 
 
 def _confirmed(record: Record, records: list[Record]) -> dict[str, Any] | None:
@@ -283,12 +259,6 @@ def _confirmed(record: Record, records: list[Record]) -> dict[str, Any] | None:
         if one.trial == record.trial:
             return {"words": f"{in_words(one)} {RULE}", **as_plain(one)}
     return None
-
-
-def _comparable(replicate: Mapping[str, Any]) -> dict[str, Any]:
-    """A replicate that was measured on subsets, with those of its values that are of all images: D_f is whole."""
-    whole = {name: value for name, value in replicate["metrics"].items() if name in WHOLE}
-    return {**replicate, "metrics": whole, "report": {}}
 
 
 def _in_full(
@@ -317,19 +287,3 @@ def _as_measured(replicate: Mapping[str, Any], again: Reproduced) -> dict[str, A
         "metrics": {**replicate["metrics"], **again.metrics},
         "report": {**replicate["report"], **again.report},
     }
-
-
-def _verdict(found: list[Difference], changed: list[str]) -> str:
-    why = f" ({'; '.join(changed)})" if changed else ""
-    if not found:
-        return "It measures exactly as its record says" + (f", although surroundings differ{why}" if changed else "")
-    if all(difference.tolerated for difference in found):
-        return f"It measures as its record says but for {len(found)} small differences, as other surroundings make{why}"
-    likely = why or " (device, threads and versions are the same: was an artifact or the data changed?)"
-    return f"It does not measure as its record says: {len(found)} values differ{likely}"
-
-
-def _making(command: str | None, place: Place, storage: str) -> str:
-    if command is None:
-        return shlex.join(["neglora", "run", str(place.folder / SPACE), "--storage", storage])
-    return f"{command} --retrain {shlex.join(['--storage', storage])}"
