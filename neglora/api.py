@@ -16,6 +16,7 @@ from neglora.evaluation import infer, measure
 from neglora.methods import METHODS
 from neglora.models import family_of
 from neglora.modes import in_mode
+from neglora.parameters import WORKING
 from neglora.record import Measured
 from neglora.seeds import derive_seed
 
@@ -35,7 +36,9 @@ def unlearn(model: nn.Module, forget: Images, *, method: str = "neglora", seed: 
             DataLoader, which keeps its own batches, or a pair of tensors, which is batched and shuffled here.
         method: a method that needs the forget set alone: `neglora`, `neggrad` or `partial_neggrad`.
         seed: fixes adapters, dropout and, for tensors, the order.
-        params: the method's parameters, such as `lr`, `epochs`, `rank`, `targets`; see `neglora list`.
+        params: the method's parameters, such as `lr`, `epochs`, `rank`, `targets`; see `neglora list`. The ascent is
+            retracted to the smallest update that keeps 99 percent of `forget` misclassified, which is meant for
+            classes: with `retract=None`, as the paper has it, all of it is kept. Do so for images of all classes.
 
     Returns:
         The unlearned model, merged: same class, device, types, modes and trainable flags as the one given. One of half
@@ -59,7 +62,7 @@ def unlearn(model: nn.Module, forget: Images, *, method: str = "neglora", seed: 
         raise ValueError("batch_size has no effect: the forget set given keeps its own batches")
     if "targets" not in params and any(parameter.by_family for parameter in chosen.parameters):
         params = params | {"targets": family_of(model).default_targets}
-    resolved = chosen.resolve(params)
+    resolved = chosen.resolve(WORKING.get(method, {}) | params)
     modes = {name: module.training for name, module in model.named_modules()}
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     with torch.inference_mode(False), torch.enable_grad():

@@ -146,3 +146,11 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "partial_neggrad": (*ASCENT, *PARTIAL),
     "neglora": (*ASCENT, *ADAPTER),
 }
+
+#: What `neglora unlearn` and `neglora.unlearn()` take where a user says nothing and a class is forgotten: the ascent
+#: may go too far, and is retracted. Studies, and the paper, begin without (`Parameter.default`).
+WORKING: dict[str, dict[str, Any]] = {
+    "neggrad": {"retract": 0.99},
+    "partial_neggrad": {"retract": 0.99},
+    "neglora": {"retract": 0.99},
+}

@@ -14,6 +14,7 @@ import torch
 
 from neglora.artifact import Artifact
 from neglora.ascend import Diverged
+from neglora.audits import NOT_AUDITED
 from neglora.data import ForgetSet, Splits, parse_forget
 from neglora.evaluation import DatasetOutputs, Evaluation, Outputs, evaluate_outputs, evaluate_sample, with_reference
 from neglora.hardware import PeakMemory, device_memory, device_name
@@ -23,6 +24,7 @@ from neglora.metrics import accuracy, mean_loss
 from neglora.prerequisites import base_of, retrain_of
 from neglora.prune import measured_sparsity
 from neglora.record import Fidelity, Measured, forget_title
+from neglora.retract import RANDOM_SHARE
 from neglora.session import Kept, Session
 from neglora.setting import Setting
 from neglora.trunk import Trunk
@@ -97,6 +99,10 @@ def run_stages(
     nothing.
     """
     wanted = parse_forget(session.dataset(setting).info, forget)
+    if params.get("retract") is not None and wanted.share is not None:
+        raise ValueError(RANDOM_SHARE)
+    if setting.audits and wanted.share is not None:
+        raise ValueError(NOT_AUDITED)
     base = session.get(base_of(setting, seed, params.get("sparsity", 0.0)))
     run = Run(
         session,
@@ -171,6 +177,7 @@ def _outcome(run: Run, unlearned: Unlearned, epochs: int | None, seconds: float)
         "prefix_seconds": run.trunk.seconds,
         "evaluate_seconds": time.perf_counter() - started,
         "attack_seconds": evaluation.attack_seconds,
+        "audit_seconds": evaluation.audit_seconds,
         "trainable_parameters": unlearned.trainable_parameters,
     }
     retrained = run.retrained
@@ -215,6 +222,8 @@ def _evaluated(run: Run, unlearned: Unlearned) -> tuple[Evaluation, float, str |
         outputs = run.trunk.infer(model)
         _check_finite(outputs, unlearned)
         evaluation = evaluate_outputs(outputs, run.splits, seed=run.seed, attacks=setting.attacks)
+        with run.trunk.left(model):
+            evaluation = session.audited(evaluation, model, run.base.masks, setting, run.wanted, run.seed)
         return evaluation, _loss(outputs, run.splits), None
     reason = None
     if setting.probe_samples is not None:
@@ -323,6 +332,7 @@ def measure_retrain(
     cost = {
         "unlearn_seconds": facts["train_seconds"],
         "evaluate_seconds": time.perf_counter() - started,
+        "audit_seconds": evaluation.audit_seconds,
         "peak_memory_bytes": None,
         "trainable_parameters": facts["parameters"],
         "device": facts["device"],

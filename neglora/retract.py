@@ -25,6 +25,11 @@ from neglora.modes import in_mode
 
 #: Scales that are looked at first: 0, 1/16, ..., 1.
 GRID = 16
+#: Why it is refused where images of all classes are forgotten.
+RANDOM_SHARE = (
+    "retract keeps a share of the forget set misclassified, but of a random share Retrain still knows most: expected "
+    "null, which keeps the whole ascent"
+)
 #: Bisection ends at a step of 1/256.
 FINEST = 256
 
@@ -35,9 +40,10 @@ class Retraction:
 
     Attributes:
         target: the share of D_f that should stay forgotten, UA in (0, 1].
-        scale: of the update that is kept, in [0, 1]: the smallest at which UA reaches the target, up to 1/256. 1 where
-            no scale that was looked at reaches it.
-        reached: whether any did.
+        scale: of the update that is kept, in (0, 1]: the smallest at which UA reaches the target, up to 1/256. 1 where
+            UA cannot say how far to go: no scale that was looked at reaches the target, or the base does already.
+        reached: whether any scale reached it.
+        already: whether the base did, before the ascent.
         monotone: whether UA never fell from one scale that was looked at to the next larger one. Where it did, a
             smaller scale than the one found may reach the target too.
         looked: (scale, UA) of every model that was evaluated, by scale.
@@ -47,6 +53,7 @@ class Retraction:
     target: float
     scale: float
     reached: bool
+    already: bool
     monotone: bool
     looked: tuple[tuple[float, float], ...]
     seconds: float
@@ -62,6 +69,7 @@ class Retraction:
             "target": self.target,
             "scale": self.scale,
             "reached": self.reached,
+            "already": self.already,
             "monotone": self.monotone,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -90,13 +98,15 @@ def retract(model: nn.Module, set_scale: Callable[[float], None], forget: Batche
         return unlearning_accuracy(model, forget)
 
     scale, looked = smallest(measured, target)
-    found = 1.0 if scale is None else scale
+    # Of a call that should unlearn, a model that is the base would be no answer.
+    found = scale or 1.0
     set_scale(found)
     values = [ua for _, ua in looked]
     return Retraction(
         target=target,
         scale=found,
         reached=scale is not None,
+        already=scale == 0.0,
         monotone=values == sorted(values),
         looked=looked,
         seconds=time.perf_counter() - started,
@@ -106,18 +116,22 @@ def retract(model: nn.Module, set_scale: Callable[[float], None], forget: Batche
 def smallest(measured: Callable[[float], float], target: float) -> tuple[float | None, tuple[tuple[float, float], ...]]:
     """The smallest scale at which what is measured reaches the target, to 1/256; None where none does.
 
-    Looked at are the 17 multiples of 1/16; then the first crossing among them is bisected.
+    Looked at are the 17 multiples of 1/16; then the first crossing among them is bisected. Where 0 reaches it, nothing
+    else is looked at.
 
     Returns:
         The scale, and all that was looked at, by scale.
     """
-    looked = {step / GRID: measured(step / GRID) for step in range(GRID + 1)}
-    crossing = next((step for step in range(GRID + 1) if looked[step / GRID] >= target), None)
+    looked = {0.0: measured(0.0)}
+    if looked[0.0] >= target:
+        return 0.0, tuple(looked.items())
+    looked |= {step / GRID: measured(step / GRID) for step in range(1, GRID + 1)}
+    crossing = next((step for step in range(1, GRID + 1) if looked[step / GRID] >= target), None)
     if crossing is None:
         return None, tuple(sorted(looked.items()))
     # In steps of 1/256: the lower end misses the target, the upper one reaches it.
     low, high = (crossing - 1) * FINEST // GRID, crossing * FINEST // GRID
-    while crossing > 0 and high - low > 1:
+    while high - low > 1:
         middle = (low + high) // 2
         looked[middle / FINEST] = measured(middle / FINEST)
         low, high = (low, middle) if looked[middle / FINEST] >= target else (middle, high)
@@ -132,11 +146,15 @@ def unlearning_accuracy(model: nn.Module, forget: Batches) -> float:
         ValueError: there was no image.
     """
     wrong, count = [], 0
+    # Some models count their calls.
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with in_mode(model, training=False):
         # A copy, since batches count their epochs: whoever ascends further gets the ones that it would have got.
         for inputs, labels in copy.copy(forget):
             wrong.append((as_logits(model(inputs), labels).argmax(1) != labels).sum())
             count += len(labels)
+    for buffer, before in buffers:
+        buffer.copy_(before)
     if not count:
         raise ValueError("the forget set gave no batch: it is empty, or can be iterated only once")
     return int(torch.stack(wrong).sum()) / count

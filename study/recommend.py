@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from neglora.objectives import GAP_METRICS, METRICS, TOW_METRICS
+from neglora.parameters import PARAMETERS, WORKING
 from neglora.record import Measured, Record
 from study.pareto import front
 
@@ -178,9 +179,17 @@ def reproduce_command(record: Record, study: Mapping[str, Any], replicate: int =
         words += ["--data-root", str(Path(data["root"]).expanduser().absolute())]
     if not data.get("verify", True):
         words.append("--no-verify")
-    for name, value in {**record.params, **_sections(study)}.items():
+    for name in study.get("audits") or ():
+        words += ["--audit", str(name)]
+    for name, value in {**_unknown_then(str(record.cell["method"])), **record.params, **_sections(study)}.items():
         words += ["--set", f"{name}={_value(value)}"]
     return shlex.join(words)
+
+
+def _unknown_then(method: str) -> dict[str, Any]:
+    """What the command would begin with, and trials of versions that did not know it had the default of."""
+    defaults = {parameter.name: parameter.default for parameter in PARAMETERS.get(method, ())}
+    return {name: defaults[name] for name in WORKING.get(method, {})}
 
 
 def _sections(study: Mapping[str, Any]) -> dict[str, Any]:

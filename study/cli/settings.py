@@ -30,6 +30,7 @@ OPTIONS = {
     r"data\.root": "--data-root",
     r"data\.verify": "--no-verify",
     r"data\.download": "--download",
+    r"audits\b.*": "--audit",
     r"methods\.\w+\.(\w+)(?:\[0\])?": r"--set \1",
     rf"((?:{'|'.join(SECTIONS)})\b.*)": r"--set \1",
 }
@@ -48,8 +49,8 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Setting, dict[str, Any],
     problems = [*_unknown_names(arguments), *_out_of_bounds(arguments), *problems]
     if problems:
         raise UserError("\n".join(problems))
-    params = _params(arguments, given.pop(""))
     forget = forget_of(arguments.forget)
+    params = _params(arguments, given.pop(""), forget)
     plain = {
         "study": "unlearn",
         "datasets": [arguments.dataset],
@@ -60,6 +61,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Setting, dict[str, Any],
         # A list of one choice, so that a list of module names is one value.
         "methods": {arguments.method: {name: [value] for name, value in params.items()}},
         "weights": _weights(arguments.weights),
+        "audits": list(dict.fromkeys(arguments.audit)),
         **given,
     }
     plain["selection"] = {"holdout": arguments.holdout} | given["selection"]
@@ -115,14 +117,19 @@ def _out_of_bounds(arguments: argparse.Namespace) -> Iterator[str]:
         yield f"--threads: expected at least 1, got {arguments.threads}"
 
 
-def _params(arguments: argparse.Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The method's parameters as given, over the paper's where they are asked for."""
+def _params(arguments: argparse.Namespace, given: Mapping[str, Any], forget: Any) -> dict[str, Any]:
+    """The method's parameters as given, over the paper's where they are asked for, or else those that work."""
     from neglora.methods import METHODS
+    from neglora.parameters import WORKING
     from neglora.recipes import unlearning_settings
 
     method = METHODS[arguments.method]
     known = {parameter.name for parameter in method.parameters}
-    preset = unlearning_settings("lora_paper") if arguments.paper else {}
+    preset: Mapping[str, Any] = {}
+    if arguments.paper:
+        preset = unlearning_settings("lora_paper")
+    elif not isinstance(forget, Mapping):
+        preset = WORKING.get(arguments.method, {})
     params = {name: value for name, value in preset.items() if name in known} | dict(given)
     try:
         method.resolve(params)

@@ -11,6 +11,8 @@ from neglora.models import ModelError, TargetError, find_model, match_targets
 from neglora.objectives import METRICS
 from neglora.recipe import Recipe
 from neglora.recipes import RECIPES, load_recipe
+from neglora.retract import RANDOM_SHARE
+from study.space.auditing import check_audits
 from study.space.draft import Draft
 from study.space.forgetting import check_forget_sets, check_unseen
 from study.space.materials import check_architecture, check_data, check_weights
@@ -28,6 +30,7 @@ def check(draft: Draft, findings: Findings) -> None:
     check_unseen(draft, findings)
     _unmeasured(draft, findings)
     _bounds(draft, findings)
+    check_audits(draft, findings)
     _training(draft, findings)
     check_architecture(draft, findings)
     check_weights(draft, findings)
@@ -48,6 +51,7 @@ def check(draft: Draft, findings: Findings) -> None:
                 except TargetError as error:
                     mismatches.setdefault((place, str(error)), {})[model] = None
             _budget(draft, method, settings, findings)
+            _retracted(draft, settings, findings)
     for (place, message), models in mismatches.items():
         findings.add(place, f"on {' and '.join(models)}: {message}")
 
@@ -170,6 +174,22 @@ def _tried_targets(
             yield setting, where
         points, where = settings.get(CONFIGURATIONS, ([], ()))
         yield from ((point[name], (*where, place, name)) for place, point in enumerate(points) if name in point)
+
+
+def _retracted(draft: Draft, settings: Mapping[str, tuple[Any, Place]], findings: Findings) -> None:
+    """Retraction keeps a UA near 1, which is not the aim where a random share is forgotten."""
+    forgets = [*draft.listed("forget", "replicates"), *draft.listed("forget", "confirm")]
+    if not any(isinstance(forget, Mapping) for forget in forgets):
+        return
+    points, where = settings.get(CONFIGURATIONS, ([], ()))
+    given: list[tuple[Any, Place]] = [
+        (draft.axes.get("retract"), ("axes", "retract")),
+        settings.get("retract", (None, ())),
+        *((point.get("retract"), (*where, place, "retract")) for place, point in enumerate(points)),
+    ]
+    for setting, place in given:
+        if any(value is not None for value in (setting if isinstance(setting, list) else [setting])):
+            findings.add(place, RANDOM_SHARE)
 
 
 def _budget(draft: Draft, method: str, settings: Mapping[str, tuple[Any, Place]], findings: Findings) -> None:

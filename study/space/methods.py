@@ -8,7 +8,7 @@ from typing import Any
 from neglora.methods import METHODS, Method, Parameter
 from neglora.record import configuration_key
 from study.space.problems import Findings, Place, shown, unknown_name
-from study.space.settings import read_setting, read_value, read_values, setting_schema
+from study.space.settings import WRONG, read_setting, read_value, read_values, setting_schema
 
 #: The key of the points that run first.
 CONFIGURATIONS = "configurations"
@@ -117,7 +117,7 @@ def _read_settings(
             findings.add((*place, name), unknown_name(name, [*known, CONFIGURATIONS], f"parameter of {method.name}"))
         else:
             read = read_setting(known[name], setting, (*place, name), findings)
-            if read is None:
+            if read is WRONG:
                 continue
             if name in axes and configuration_key({"": read}) != configuration_key({"": axes[name]}):
                 findings.add((*place, name), f"{name} is an axis of this study, {axes[name]}: leave it out here")
@@ -143,7 +143,7 @@ def _read_configurations(
                 findings.add((*here, name), unknown_name(name, known, "parameter"))
                 continue
             read = read_value(known[name], value, (*here, name), findings)
-            if read is None:
+            if read is WRONG:
                 continue
             if name in axes and read not in axes[name]:
                 findings.add((*here, name), f"expected a level of the axis, {axes[name]}, got {shown(read)}")

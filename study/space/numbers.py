@@ -50,6 +50,11 @@ def value_problem(parameter: Parameter, given: Any) -> str | None:
 
 def value_schema(parameter: Parameter) -> dict[str, Any]:
     """The JSON schema of one value."""
+    one = _schema(parameter)
+    return {"anyOf": [one, {"type": "null"}]} if parameter.nullable else one
+
+
+def _schema(parameter: Parameter) -> dict[str, Any]:
     if parameter.kind == "choice":
         return {"enum": list(parameter.choices)}
     if parameter.kind == "targets":

@@ -19,8 +19,12 @@ RANGES: dict[str, str] = {
 }
 
 
+#: What is read where there is a problem, which is noted: null is a value of some parameters.
+WRONG: Any = object()
+
+
 def read_setting(parameter: Parameter, given: Any, place: Place, findings: Findings) -> Any:
-    """A setting in canonical form, as plain data; None where there is a problem, which is noted."""
+    """A setting in canonical form, as plain data; `WRONG` where there is a problem, which is noted."""
     if isinstance(given, Mapping):
         return _read_range(parameter, given, place, findings)
     if isinstance(given, list):
@@ -29,11 +33,11 @@ def read_setting(parameter: Parameter, given: Any, place: Place, findings: Findi
 
 
 def read_value(parameter: Parameter, given: Any, place: Place, findings: Findings) -> Any:
-    """One value in canonical form; None where there is a problem, which is noted."""
+    """One value in canonical form; `WRONG` where there is a problem, which is noted."""
     problem = value_problem(parameter, given)
     if problem:
         findings.add(place, problem)
-        return None
+        return WRONG
     return canonical(parameter, given)
 
 
@@ -42,7 +46,7 @@ def read_values(parameter: Parameter, given: list[Any], place: Place, findings: 
     values: dict[str, Any] = {}
     for index, item in enumerate(given):
         value = read_value(parameter, item, (*place, index), findings)
-        if value is None:
+        if value is WRONG:
             continue
         key = configuration_key({"": value})
         if key in values:
@@ -92,44 +96,47 @@ def _ranges_of(parameter: Parameter) -> tuple[str, ...]:
     return ("int", "log") if parameter.kind == "int" else ("log", "uniform", "int")
 
 
-def _read_choice(parameter: Parameter, given: list[Any], place: Place, findings: Findings) -> list[Any] | None:
+def _read_choice(parameter: Parameter, given: list[Any], place: Place, findings: Findings) -> Any:
     if not given:
         findings.add(
             place, f"an empty choice: expected at least one value; without the key it is {shown(parameter.default)}"
         )
-    return read_values(parameter, given, place, findings) or None
+    return read_values(parameter, given, place, findings) or WRONG
 
 
 def _read_range(parameter: Parameter, given: Mapping[str, Any], place: Place, findings: Findings) -> Any:
     if parameter.name == "sparsity":
         findings.add(place, "sparsity needs a list of levels, because each level is a base model of its own")
-        return None
+        return WRONG
     takes = _ranges_of(parameter)
     if not takes:
         findings.add(place, f"expected {parameter.expected}, or a list of such, got {shown(dict(given))}")
-        return None
+        return WRONG
     if len(given) != 1:
         findings.add(place, f"expected one of {', '.join(takes)} with two ends, got {shown(dict(given))}")
-        return None
+        return WRONG
     kind, ends = next(iter(given.items()))
     if kind not in RANGES:
         findings.add((*place, kind), unknown_name(kind, takes, "range"))
-        return None
+        return WRONG
     if kind not in takes:
         findings.add(
             (*place, kind), f"{parameter.name} is a whole number: write {{int: [lo, hi]}} or {{log: [lo, hi]}}"
         )
-        return None
+        return WRONG
     return _read_ends(parameter, kind, ends, (*place, kind), findings)
 
 
 def _read_ends(parameter: Parameter, kind: str, ends: Any, place: Place, findings: Findings) -> Any:
     if not isinstance(ends, list) or len(ends) != 2:
         findings.add(place, f"expected a list of two numbers, the lowest and the highest, got {shown(ends)}")
-        return None
+        return WRONG
     read = [read_value(parameter, end, (*place, index), findings) for index, end in enumerate(ends)]
+    if WRONG in read:
+        return WRONG
     if None in read:
-        return None
+        findings.add(place, f"expected two numbers, got {shown(ends)}")
+        return WRONG
     low, high = read
     if kind == "int" and (low != int(low) or high != int(high)):
         findings.add(place, f"expected whole numbers, got {shown(ends)}")
@@ -141,4 +148,4 @@ def _read_ends(parameter: Parameter, kind: str, ends: Any, place: Place, finding
         findings.add((*place, 0), f"expected a number > 0, since the range is even in the logarithm, got {shown(low)}")
     else:
         return {kind: [int(low), int(high)] if kind == "int" else [low, high]}
-    return None
+    return WRONG

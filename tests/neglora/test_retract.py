@@ -94,8 +94,8 @@ def test_where_no_scale_forgets_everything_is_kept_and_said():
     assert [scale for scale, _ in looked] == [step / 16 for step in range(17)]
 
 
-def test_where_the_base_forgets_already_nothing_is_kept():
-    assert smallest(lambda scale: 1.0, 0.99)[0] == 0.0
+def test_where_the_base_forgets_already_it_is_all_that_is_looked_at():
+    assert smallest(lambda scale: 1.0, 0.99) == (0.0, ((0.0, 1.0),))
 
 
 def test_of_several_crossings_the_first_is_taken():
@@ -122,19 +122,35 @@ def test_no_images_are_refused():
 @pytest.mark.parametrize("batchnorm", ["frozen", "update"])
 def test_nothing_of_the_update_is_the_base_and_all_of_it_the_ascent(name, method, batchnorm, monkeypatch):
     base = build(name)
-    none = run(method, name, copy.deepcopy(base), images(base, right=False), batchnorm=batchnorm, retract=0.5)
-    assert none.retraction.scale == 0.0
-    assert equal(state(none.model), state(base))
     plain = run(method, name, copy.deepcopy(base), images(base, right=True), batchnorm=batchnorm)
-    # As if no scale reached the target, after one was looked at.
-    monkeypatch.setattr("neglora.retract.smallest", lambda measured, target: (None, ((0.3, measured(0.3)),)))
+    seen: dict[float, bool] = {}
+
+    def looked(measured, target):
+        """As if no scale reached the target, after some were looked at: what `measured` sees is the model at them."""
+        return None, tuple((scale, measured(scale)) for scale in (0.3, 1.0, 0.0))
+
+    def accuracy(model, forget):
+        seen[len(seen)] = equal(state(model), state(base))
+        return 0.0
+
+    monkeypatch.setattr("neglora.retract.smallest", looked)
+    monkeypatch.setattr("neglora.retract.unlearning_accuracy", accuracy)
     whole = run(method, name, copy.deepcopy(base), images(base, right=True), retract=1.0, batchnorm=batchnorm)
-    assert (whole.retraction.scale, whole.retraction.reached) == (1.0, False)
-    assert not equal(state(whole.model), state(base))
+    assert (whole.retraction.scale, whole.retraction.reached, whole.retraction.already) == (1.0, False, False)
+    assert list(seen.values()) == [False, False, True]
     assert plain.retraction is None
     assert equal(state(whole.model), state(plain.model))
     assert not whole.model.training
     assert all(parameter.requires_grad for parameter in whole.model.parameters())
+
+
+@pytest.mark.parametrize("method", ASCENTS)
+def test_a_set_that_the_base_gets_wrong_already_keeps_the_whole_ascent(method):
+    base = build("resnet_nano")
+    plain = run(method, "resnet_nano", copy.deepcopy(base), images(base, right=False))
+    found = run(method, "resnet_nano", copy.deepcopy(base), images(base, right=False), retract=0.5)
+    assert (found.retraction.scale, found.retraction.already, found.retraction.evaluations) == (1.0, True, 1)
+    assert equal(state(found.model), state(plain.model))
 
 
 @pytest.mark.parametrize("method", ASCENTS)

@@ -127,6 +127,7 @@ def test_the_command_reads_back():
         "note": "a: [b",
         "dropout": 0.1,
         "sparsity": 0.0,
+        "retract": 0.99,
     }
     record = handmade.record(0, params=params)
     options, settings = settings_of(reproduce_command(record, handmade.study()))
@@ -150,7 +151,8 @@ def test_the_command_says_what_differs_from_the_defaults():
     options, settings = settings_of(reproduce_command(handmade.record(0, params={"lr": 0.1}), study))
     assert options["--threads"] == "2"
     assert options["--holdout"] == "0"
-    assert settings == {"lr": "0.1", "training.epochs": "3", "selection.seed": "7"}
+    # What a study of an earlier version did not know, and did without.
+    assert settings == {"retract": "null", "lr": "0.1", "training.epochs": "3", "selection.seed": "7"}
 
 
 def test_the_command_is_quoted_and_names_the_replicate():
@@ -180,6 +182,7 @@ def test_the_command_has_whatever_numbers_depend_on():
     assert options["--data-root"] == "/data/my sets"
     assert options["--weights"] == "/models/mine.safetensors"
     assert {name: yaml.safe_load(value) for name, value in settings.items()} == {
+        "retract": None,
         "lr": 0.1,
         "training.recipe": "vit_paper",
         "training.betas": [0.9, 0.95],
@@ -204,9 +207,10 @@ def test_the_command_has_whatever_numbers_depend_on():
 def test_the_command_makes_the_numbers_in_full(evaluation, expected):
     """Samples are the search's; what D_f's ascent may use changes every number a little."""
     study = handmade.study(evaluation=evaluation)
-    for record in (handmade.record(0, params={"lr": 0.1}), handmade.record(0, params={"lr": 0.1}, fidelity="confirm")):
+    params = {"lr": 0.1, "retract": None}
+    for record in (handmade.record(0, params=params), handmade.record(0, params=params, fidelity="confirm")):
         _, settings = settings_of(reproduce_command(record, study))
-        assert settings == {"lr": "0.1"} | expected
+        assert settings == {"lr": "0.1", "retract": "null"} | expected
 
 
 def test_weights_of_a_study_are_a_file_from_anywhere(monkeypatch, tmp_path):

@@ -411,6 +411,27 @@ def test_the_only_class_cannot_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
+        ({"methods": {"neglora": {"retract": 0.99}}}, "methods.neglora.retract"),
+        ({"methods": {"neglora": {"retract": [None, 0.99]}}}, "methods.neglora.retract"),
+        ({"axes": {"retract": [None, 0.9]}}, "axes.retract"),
+        (
+            {"methods": {"neglora": {"configurations": [{"lr": 0.1}, {"retract": 1}]}}},
+            "methods.neglora.configurations[1].retract",
+        ),
+    ],
+)
+def test_an_ascent_that_forgets_a_random_share_is_not_retracted(changes: dict[str, Any], path: str) -> None:
+    problem = only_problem(text(replicates={"forget": [3, {"random": 0.1}]}, **changes))
+    assert problem.path == path
+    assert "of a random share Retrain still knows most" in problem.message
+    assert parse_space(text(replicates={"forget": [3]}, **changes), "a.yaml")
+    without = {"methods": {"neglora": {"retract": None}}}
+    assert parse_space(text(replicates={"forget": [{"random": 0.1}]}, **without), "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
         ({"objectives": ["ua", "ua_test"]}, "objectives[1]"),
         ({"constraints": {"ua_test": {"min": 0.5}}}, "constraints.ua_test"),
     ],

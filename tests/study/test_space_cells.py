@@ -54,6 +54,14 @@ def test_retrain_comes_first_once_for_each_dataset_and_model() -> None:
     assert space.cells()[0].size == 1
 
 
+def test_null_is_a_value_of_what_may_be_left_undone() -> None:
+    assert only_cell(retract=[None, 0.99]).dimensions == {"retract": Choice((None, 0.99))}
+    assert only_cell(retract=None).fixed["retract"] is None
+    assert only_cell(retract=0.95).fixed["retract"] == 0.95
+    assert only_cell(retract=[None]).fixed["retract"] is None
+    assert only_cell(retract={"uniform": [0.9, 1]}).dimensions == {"retract": Range(0.9, 1.0)}
+
+
 def test_lists_ranges_and_plain_values() -> None:
     cell = only_cell(
         rank={"int": [2, 16]},
@@ -74,7 +82,7 @@ def test_lists_ranges_and_plain_values() -> None:
         "targets": Choice(("ffn", ("head.fc", "stages.3.blocks.0.mlp.fc1"))),
         "sparsity": Choice((0.0, 0.9)),
     }
-    assert cell.fixed == {"batchnorm": "frozen", "merge": "dense", "epochs": 2}
+    assert cell.fixed == {"batchnorm": "frozen", "merge": "dense", "epochs": 2, "retract": None}
     assert (cell.size, cell.trials) == (None, 4)
     assert {**cell.dimensions, **cell.fixed}.keys() == {parameter.name for parameter in METHODS["neglora"].parameters}
     assert only_cell(rank=[2, 4], epochs={"int": [1, 3]}).size == 6
