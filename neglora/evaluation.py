@@ -169,12 +169,14 @@ class Evaluation:
         details: counts and the attacks' own figures; of a sample also the intervals, and where the report half was
             measured what became of single images (`_images`).
         attack_seconds: what the attacks took.
+        audit_seconds: what audits took; None where there were none.
     """
 
     metrics: Measured
     report: Measured
     details: dict[str, Any]
     attack_seconds: float = 0.0
+    audit_seconds: float | None = None
 
 
 def evaluate_outputs(

@@ -75,6 +75,22 @@ METRICS: dict[str, Metric] = {
             "fraction",
             "product of 1 - |distance to Retrain| over UA, RA and TA (Zhao et al. 2024, RUM)",
         ),
+        Metric(
+            "relearn",
+            "Relearned accuracy",
+            "minimize",
+            "fraction",
+            "accuracy on unseen images of the forget class after fine-tuning on 10 images of D_f for a few steps; "
+            "Retrain's value is the mark (measured where a space asks for `audits`)",
+        ),
+        Metric(
+            "probe",
+            "Linear probe",
+            "minimize",
+            "fraction",
+            "accuracy on unseen images of the forget class of a linear probe on penultimate features; Retrain's value "
+            "is the mark (measured where a space asks for `audits`)",
+        ),
         Metric("rte", "Run-time ratio", "minimize", "ratio", "unlearning seconds / retraining seconds", True),
         Metric(
             "rte_epoch",
@@ -88,6 +104,8 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+#: Measured only where they are asked for: the names of `neglora.audits.AUDITS`, which a test compares.
+AUDIT_METRICS = ("relearn", "probe")
 #: The four values over which the distance to Retrain is taken.
 GAP_METRICS = ("ua", "ra", "ta", "mia")
 #: The three accuracies of the tug-of-war score.

@@ -46,8 +46,8 @@ class Record:
         metrics: means over replicates on the selection half: what the sampler was told.
         report: the same names on the report half; empty where it was not evaluated.
         replicates: one mapping each with forget, seed, status, reason, metrics, report, cost and details.
-        cost: unlearn_seconds (of which prefix_seconds), evaluate_seconds (of which attack_seconds), peak_memory_bytes,
-            trainable_parameters, device, threads.
+        cost: unlearn_seconds (of which prefix_seconds), evaluate_seconds (of which attack_seconds and audit_seconds),
+            peak_memory_bytes, trainable_parameters, device, threads.
         sampler: Optuna's system attributes of the trial.
         provenance: versions, source revision, host, time in UTC, and the SHA-256 of the dataset (`data`).
     """

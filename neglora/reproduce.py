@@ -16,6 +16,7 @@ from neglora.hardware import device_name, use_threads
 from neglora.line import Line, ScaleError, lets_statistics_go
 from neglora.lora import Adapter, attach, merge
 from neglora.metrics import mean_loss
+from neglora.objectives import AUDIT_METRICS
 from neglora.prerequisites import base_of, retrain_of
 from neglora.provenance import provenance
 from neglora.prune import measured_sparsity
@@ -31,6 +32,7 @@ ATTACK = 0.01
 
 #: Which count of images each share is one of, by metric; `test` stands for the half's own.
 COUNTED = {"ua": "forget", "runner_up": "forget", "ra": "retain", "ta": "test", "ua_test": "test_forget"}
+COUNTED |= dict.fromkeys(AUDIT_METRICS, "test_forget")
 #: Follow from the others, from Retrain and from clocks.
 DERIVED = ("gap", "tow", "rte", "rte_epoch", "speedup")
 #: What numbers depend on, beside device and threads.
@@ -171,7 +173,9 @@ def _merged(
     model = merge(adapted, base.masks if params["merge"] == "masked" else None).eval()
     splits = split(dataset, replicate["forget"], holdout=setting.holdout, seed=setting.split_seed)
     outputs = infer_dataset(model, dataset, setting.batch_size)
-    evaluation = evaluate_outputs(outputs, splits, seed=replicate["seed"], attacks=setting.attacks)
+    seed, forget = replicate["seed"], parse_forget(dataset.info, replicate["forget"])
+    evaluation = evaluate_outputs(outputs, splits, seed=seed, attacks=setting.attacks)
+    evaluation = session.audited(evaluation, model, base.masks, setting, forget, seed)
     return _measured(model, adapter, evaluation)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from neglora.activations import PrefixCache
 from neglora.artifact import Artifact
+from neglora.audits import NOT_AUDITED, material_of, run_audits
 from neglora.data import ForgetSet, ImageDataset, Splits, sampled, split
 from neglora.evaluation import DatasetOutputs, Evaluation, evaluate_outputs, infer, infer_dataset
 from neglora.hardware import choose_device
@@ -158,8 +161,46 @@ class Session:
         """A kept model measured on both halves of the splits of a forget set, once."""
         known = kept.findings.evaluations
         if forget not in known:
-            known[forget] = self._measured(kept, setting, forget, seed, report=True)
+            evaluation = self._measured(kept, setting, forget, seed, report=True)
+            known[forget] = self.audited(evaluation, kept.model, kept.masks, setting, forget, seed)
         return known[forget]
+
+    def audited(
+        self,
+        evaluation: Evaluation,
+        model: nn.Module,
+        masks: Mapping[str, Tensor],
+        setting: Setting,
+        forget: ForgetSet,
+        seed: int,
+    ) -> Evaluation:
+        """An evaluation with what the setting's audits found of the model, in both halves and in `details.audits`.
+
+        The images of the forget class are the same for both halves.
+
+        Args:
+            evaluation: of the model.
+            model: takes images; not modified.
+            masks: of the sparse base that it came from.
+            setting, forget, seed: as they were evaluated.
+
+        Raises:
+            ValueError: the forget set is a random share, which no audit is meant for.
+        """
+        if not setting.audits:
+            return evaluation
+        if forget.share is not None:
+            raise ValueError(NOT_AUDITED)
+        started = time.perf_counter()
+        material = material_of(self.dataset(setting), self.splits(setting, forget), setting.batch_size)
+        found = run_audits(setting.audits, model, material, seed=seed, masks=masks)
+        return replace(
+            evaluation,
+            metrics=evaluation.metrics | found.values,
+            report=evaluation.report | found.values,
+            details=evaluation.details | {"audits": found.details},
+            audit_seconds=time.perf_counter() - started,
+        )
 
     def selection(self, kept: Kept, setting: Setting, forget: ForgetSet, seed: int) -> Measured:
         """A kept model's values on the selection half, which a search compares with: without the report's attacks."""

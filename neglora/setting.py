@@ -41,6 +41,7 @@ class Setting:
         holdout, split_seed: of the test images' two halves.
         batch_size: images in an evaluation batch.
         attacks: `confidence` or `all`, for the report half.
+        audits: names of `neglora.audits.AUDITS` that models are asked where all there is is measured.
         retain_samples, test_samples: how many retained and test images a trial is measured on while searching; None
             for all.
         probe_samples: retained images at which a trial is looked first: one at chance there is not measured further.
@@ -59,6 +60,7 @@ class Setting:
     split_seed: int = 0
     batch_size: int = 64
     attacks: Literal["confidence", "all"] = "all"
+    audits: tuple[str, ...] = ()
     retain_samples: int | None = None
     test_samples: int | None = None
     probe_samples: int | None = None
@@ -68,7 +70,8 @@ class Setting:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Setting:
         """From the plain data that `dataclasses.asdict` gives, as JSON may have rewritten it."""
-        return cls(**{**plain, "data": DataOptions.of(plain["data"])})
+        audits = tuple(plain.get("audits", ()))
+        return cls(**{**plain, "data": DataOptions.of(plain["data"]), "audits": audits})
 
     @property
     def recipe(self) -> Recipe:

@@ -12,7 +12,7 @@ Shape = type | tuple[type, ...] | Mapping[str, "Shape"] | list["Shape"]
 _NUMBER = (int, float, type(None))
 _TEXT = (str, type(None))
 _MEASURED: Shape = {"*": _NUMBER}
-_TIMES = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "train_seconds")
+_TIMES = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "audit_seconds", "train_seconds")
 _SIZES = ("peak_memory_bytes", "device_memory_bytes", "trainable_parameters", "threads")
 COST: Shape = {"device": _TEXT, **dict.fromkeys(_TIMES + _SIZES, _NUMBER), "*": (*_NUMBER, str)}
 DETAILS: Shape = {
@@ -23,6 +23,7 @@ DETAILS: Shape = {
     "classes": {"*": {"right": [_NUMBER], "total": [_NUMBER]}},
     "called": [_NUMBER],
     "confidences": {"*": [_NUMBER]},
+    "audits": {"relearn": {"shots": [{"*": _NUMBER}], "*": _NUMBER}, "*": {"*": _NUMBER}},
     "sparsity": {"*": _NUMBER},
     "retraction": {"looked": [[_NUMBER]], "*": _NUMBER},
     **dict.fromkeys(("loss_before", "loss_after", "steps", "epochs", "test_accuracy"), _NUMBER),

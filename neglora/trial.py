@@ -22,8 +22,8 @@ from neglora.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-#: What a trial's time is counted in: D_f's prefix is part of unlearning, the attack of evaluating.
-SECONDS = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds")
+#: What a trial's time is counted in: D_f's prefix is part of unlearning, attack and audits of evaluating.
+SECONDS = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "audit_seconds")
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,16 @@ class Trunk:
         with entered(model, self.cut):
             yield
 
+    @contextmanager
+    def left(self, model: nn.Module) -> Iterator[None]:
+        """Within this block a model takes images, also one that was copied while it took activations."""
+        entrance = vars(model).pop("forward", None) if self.cut is not None else None
+        try:
+            yield
+        finally:
+            if entrance is not None:
+                vars(model)["forward"] = entrance
+
     def infer(self, model: nn.Module, train: Tensor | None = None, test: Tensor | None = None) -> DatasetOutputs:
         """A model's logits for some training and test images.
 

@@ -42,7 +42,7 @@ __all__ = [
 #: What is measured beside the named metrics.
 ATTACK_FACTS = ("mia_accuracy", "mia_auc", "mia_has_signal")
 ATTACK_FEATURES = ("mia_correctness", "mia_entropy", "mia_modified_entropy", "mia_full")
-SECONDS = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds")
+SECONDS = ("unlearn_seconds", "prefix_seconds", "evaluate_seconds", "attack_seconds", "audit_seconds")
 COSTS = (
     *SECONDS,
     "peak_memory_bytes",

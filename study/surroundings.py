@@ -29,6 +29,7 @@ def setting_of(study: Mapping[str, Any], dataset: str, model: str) -> Setting:
         batch_size=evaluation["batch_size"],
         attacks=evaluation["attacks"],
         # Studies of earlier versions do not say.
+        audits=tuple(study.get("audits") or ()),
         retain_samples=evaluation.get("retain_samples"),
         test_samples=evaluation.get("test_samples"),
         probe_samples=evaluation.get("probe_samples"),

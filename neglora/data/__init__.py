@@ -7,7 +7,7 @@ from neglora.data.augment import Augmentation
 from neglora.data.batches import Batches, TensorBatches, TrainingBatches
 from neglora.data.dataset import DataError, DataOptions, DatasetEntry, DatasetInfo, ImageDataset
 from neglora.data.forget import ForgetError, ForgetSet, forget_class, parse_forget
-from neglora.data.splits import Splits, sampled, split
+from neglora.data.splits import Splits, sampled, split, stratified
 
 DATASETS: dict[str, DatasetEntry] = {
     "digits": digits.ENTRY,
@@ -56,4 +56,5 @@ __all__ = [
     "parse_forget",
     "sampled",
     "split",
+    "stratified",
 ]

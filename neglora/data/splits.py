@@ -53,14 +53,14 @@ def sampled(splits: Splits, dataset: ImageDataset, *, retain: int | None, test: 
     train_labels, test_labels = dataset.train_labels.cpu(), dataset.test_labels.cpu()
     return Splits(
         forget=splits.forget,
-        retain=_stratified(splits.retain, train_labels, retain, derive_seed(seed, "sample", "retain")),
-        test=_stratified(splits.test, test_labels, test, derive_seed(seed, "sample", "test")),
+        retain=stratified(splits.retain, train_labels, retain, derive_seed(seed, "sample", "retain")),
+        test=stratified(splits.test, test_labels, test, derive_seed(seed, "sample", "test")),
         test_report=splits.test_report[:0],
-        test_forget=_stratified(splits.test_forget, test_labels, test, derive_seed(seed, "sample", "test_forget")),
+        test_forget=stratified(splits.test_forget, test_labels, test, derive_seed(seed, "sample", "test_forget")),
     )
 
 
-def _stratified(index: Tensor, labels: Tensor, count: int | None, seed: int) -> Tensor:
+def stratified(index: Tensor, labels: Tensor, count: int | None, seed: int) -> Tensor:
     """`count` of an index, from each class its share of them: whole images, the largest remainders rounded up."""
     if count is None or count >= len(index):
         return index

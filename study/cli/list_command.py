@@ -48,6 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _list_names(console: Console) -> None:
+    from neglora.audits import AUDITS
     from neglora.data import dataset_names, find_dataset
     from neglora.methods import METHODS
     from neglora.models import PRESETS, TARGETS, find_model, model_names
@@ -89,6 +90,7 @@ def _list_names(console: Console) -> None:
         "metrics",
         {name: f"{metric.about}; {metric.direction}" for name, metric in METRICS.items()},
     )
+    _section(console, "audits", {name: audit.about for name, audit in AUDITS.items()})
     _section(console, "samplers", {name: sampler.about for name, sampler in SAMPLERS.items()})
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from neglora.objectives import AUDIT_METRICS
 from study.cli.common import UserError, add_storage_arguments, data_errors, storage_of, user_errors
 from study.cli.settings import settings_of
 from study.cli.terminal import Terminal
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="H",
         help="measure on the share H of the test images, as a study's report does (default: 0, the whole test set)",
+    )
+    parser.add_argument(
+        "--audit",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="ask whether the class is gone or only hidden: relearn or probe (neglora list); may be repeated",
     )
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="a parameter; may be repeated")
     parser.add_argument("--to", type=Path, metavar="DIR", help="write the unlearned model there")
@@ -176,7 +184,8 @@ def _print(console: Console, result: Mapping[str, Any], arguments: argparse.Name
     table.add_column("%")
     for title in ("base", arguments.method, "Retrain"):
         table.add_column(title, justify="right")
-    for name in SHOWN:
+    audited = [name for name in AUDIT_METRICS if name in result["metrics"]]
+    for name in (*SHOWN, *audited):
         row = [result["base"].get(name), result["metrics"].get(name), retrain.get(name) if retrain else None]
         table.add_row(name.upper(), *("-" if value is None else f"{100 * value:.2f}" for value in row))
     console.print(table)
@@ -196,5 +205,20 @@ def _print(console: Console, result: Mapping[str, Any], arguments: argparse.Name
             "MIA is noise here: the attack cannot tell retained from test images (its AUC's interval holds 0.5).",
             highlight=False,
         )
+    if audited:
+        console.print(f"The audits: {_verdict(result, audited)}.", highlight=False)
     if arguments.to:
         console.print(f"The unlearned model is in {arguments.to}", highlight=False, soft_wrap=True)
+
+
+def _verdict(result: Mapping[str, Any], audited: Sequence[str]) -> str:
+    from neglora.verdict import verdict
+
+    metrics, count = result["metrics"], result["details"]["counts"]["test_forget"]
+    said = verdict(
+        ua=metrics["ua"],
+        audits={name: metrics[name] for name in audited},
+        retrain=result["retrain"] or {},
+        test_images=count,
+    )
+    return f"{said.words} ({said.because})"

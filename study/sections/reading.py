@@ -16,6 +16,8 @@ HINTS = {
     "mia": "Nearest to Retrain's is best. A model that stands out by more than Retrain gives its secret away too.",
     "ua_test": "Higher means that the class is gone for unseen images as well.",
     "runner_up": "Lower is better: a label that comes second is easily brought back.",
+    "relearn": "Nearest to Retrain's is best: what is far above it comes back faster than it could be learned.",
+    "probe": "Nearest to Retrain's is best: features of other classes may tell a class that was never seen.",
     "gap": "Lower is better; Retrain has 0.",
     "tow": "Higher is better; Retrain has 1, shown as 100%.",
     "rte": "Lower is faster; Retrain has 1.",

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainValidator,
@@ -158,6 +157,10 @@ _FORGET_SCHEMA = {
 def _distinct(values: Sequence[Any]) -> Sequence[Any]:
     if not values:
         raise refusal("expected at least one, got an empty list")
+    return _different(values)
+
+
+def _different(values: Sequence[Any]) -> Sequence[Any]:
     keys = [configuration_key({"": value}) for value in values]
     twice = next((value for place, value in enumerate(values) if keys.index(keys[place]) != place), None)
     if twice is not None:
@@ -238,12 +241,6 @@ def absolute(path: str) -> str:
     return os.path.abspath(Path(path).expanduser())
 
 
-def _not_available(given: Any) -> Any:
-    if given not in (None, []):
-        raise refusal(f"is not available in this version: leave it out (got {shown(given)})")
-    return given
-
-
 def _pair(values: Sequence[float]) -> Sequence[float]:
     if len(values) != 2:
         raise refusal(f"expected two numbers, got {len(values)}")
@@ -265,6 +262,11 @@ def _randaugment(text: str) -> str:
 def one_or_several(given: Any) -> Any:
     """A list, for which one text may stand."""
     return [given] if isinstance(given, str) else given
+
+
+def none_or_several(given: Any) -> Any:
+    """A list, for which one text may stand, and null for an empty one."""
+    return [] if given is None else one_or_several(given)
 
 
 StudyName = Annotated[str, Strict(), AfterValidator(_study_name)]
@@ -296,5 +298,5 @@ Weights = Annotated[Any, PlainValidator(read_weights), WithJsonSchema(_WEIGHTS_S
 
 #: For lists: at least one item, none twice.
 DISTINCT = AfterValidator(_distinct)
-#: For sections of a later version: nothing but null or an empty list.
-NOT_AVAILABLE = BeforeValidator(_not_available)
+#: For lists that may be empty: no item twice.
+DIFFERENT = AfterValidator(_different)

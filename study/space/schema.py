@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from neglora.audits import AUDITS
 from neglora.data import dataset_names, find_dataset
 from neglora.models import OPTIONS, find_model, model_names, nearest_model
 from neglora.objectives import METRICS
@@ -14,8 +15,8 @@ from neglora.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 from neglora.recipes import RECIPES
 from study.space.cells import Cell, cells_of, sparsities_of
 from study.space.fields import (
+    DIFFERENT,
     DISTINCT,
-    NOT_AVAILABLE,
     Betas,
     Counted,
     CropScale,
@@ -36,6 +37,7 @@ from study.space.fields import (
     Text,
     Weights,
     Whole,
+    none_or_several,
     one_or_several,
     refusal,
 )
@@ -55,6 +57,7 @@ Sampler = Annotated[str, Known("sampler", lambda: SAMPLER_NAMES)]
 Pruning = Annotated[str, Known("pruning mode", lambda: MODES)]
 Option = Annotated[str, Known("option of models", lambda: OPTIONS)]
 Attacks = Annotated[str, Known("set of attacks", lambda: ATTACKS)]
+Audit = Annotated[str, Known("audit", lambda: AUDITS)]
 RecipeName = Annotated[str, Known("recipe", lambda: RECIPES)]
 Optimizer = Annotated[str, Known("optimizer", lambda: OPTIMIZERS)]
 Schedule = Annotated[str, Known("schedule", lambda: SCHEDULES)]
@@ -71,6 +74,19 @@ Methods = Annotated[
     tuple[MethodName, ...],
     BeforeValidator(one_or_several, json_schema_input_type=MethodName | tuple[MethodName, ...]),
     DISTINCT,
+]
+
+
+def _in_order(audits: tuple[str, ...]) -> tuple[str, ...]:
+    """As the registry has them, so that one choice has one text."""
+    return tuple(name for name in AUDITS if name in audits)
+
+
+Audits = Annotated[
+    tuple[Audit, ...],
+    BeforeValidator(none_or_several, json_schema_input_type=None | Audit | tuple[Audit, ...]),
+    DIFFERENT,
+    AfterValidator(_in_order),
 ]
 
 
@@ -309,8 +325,8 @@ class Space(Section):
     """forget sets and seeds on which the recommended settings are tried again"""
     failures: Failures = Failures()
     """what happens when a worker is lost"""
-    audits: Annotated[tuple[()], NOT_AVAILABLE] = ()
-    """audits of the recommended models: not available in this version"""
+    audits: Audits = ()
+    """audits that models are measured by wherever all there is is measured: is the class gone, or only hidden?"""
 
     def cells(self) -> tuple[Cell, ...]:
         """Every cell of the study, Retrain of each dataset and model first."""

@@ -18,6 +18,7 @@ CLOCKS = {
     "prefix_seconds",
     "evaluate_seconds",
     "attack_seconds",
+    "audit_seconds",
     "train_seconds",
     "peak_memory_bytes",
     "time",

@@ -5,7 +5,7 @@ import pytest
 from neglora.objectives import GAP_METRICS, METRICS, TOW_METRICS, gap_to_reference, oriented, tug_of_war
 
 UP = {"ua", "ra", "ta", "mia", "ua_test", "tow", "speedup"}
-DOWN = {"runner_up", "gap", "rte", "rte_epoch"}
+DOWN = {"runner_up", "gap", "relearn", "probe", "rte", "rte_epoch"}
 
 VALUES = {"ua": 1.0, "ra": 0.9, "ta": 0.8, "mia": 0.5}
 REFERENCE = {"ua": 0.9, "ra": 1.0, "ta": 0.95, "mia": 0.7}

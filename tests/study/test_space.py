@@ -25,7 +25,9 @@ from study.space import (
     training_problems,
     unknown_name,
 )
+from study.space.differences import differences
 from study.space.schema import Training
+from study.surroundings import setting_of
 
 ROOT = Path(__file__).parents[2]
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
@@ -249,7 +251,26 @@ def test_names_that_are_written_twice_agree() -> None:
         (text(evaluation={"probe_samples": "x"}), "evaluation.probe_samples", 17, "expected a whole number >= 1"),
         (text(evaluation={"prefix_gib": -1}), "evaluation.prefix_gib", 17, "expected a number >= 0, got -1"),
         (text(search={"trials": 4, "snapshots": 1}), "search.snapshots", 11, "expected true or false, got 1"),
-        (text(audits=["relearning"]), "audits", 16, "not available in this version"),
+        (text(audits=["relearning"]), "audits[0]", 17, "unknown audit 'relearning'; did you mean 'relearn'?"),
+        (text(audits=["probe", "probe"]), "audits", 16, "'probe' is listed twice"),
+        (text(audits=[1]), "audits[0]", 17, "expected the name of a audit"),
+        (text(audits={"probe": True}), "audits", 16, "expected a list"),
+        (
+            text(audits=["probe"], replicates={"forget": [3, {"random": 0.1}]}),
+            "audits",
+            17,
+            "a random share has no class",
+        ),
+        (text(audits="probe", confirm={"forget": [{"random": 0.1}]}), "audits", 16, "a random share has no class"),
+        (text(objectives=["ua", "relearn"]), "objectives[1]", 18, "add audits: [relearn]"),
+        (text(audits=["probe"], objectives=["relearn"]), "objectives[0]", 19, "add audits: [relearn]"),
+        (text(constraints={"probe": {"max": 0.5}}), "constraints.probe", 17, "add audits: [probe]"),
+        (
+            text(audits=["relearn"], objectives=["ua", "relearn"], evaluation={"retain_samples": 50}),
+            "objectives[1]",
+            20,
+            "measured on samples (evaluation.retain_samples)",
+        ),
         (text(evaluation={"attacks": "al"}), "evaluation.attacks", 17, "did you mean 'all'?"),
         (text(failures={"retries": -1}), "failures.retries", 17, "expected a whole number >= 0, got -1"),
         (text(methods={}), "methods", 11, "at least one method"),
@@ -531,6 +552,9 @@ def test_defaults() -> None:
         {"weights": {"tinyvit_nano": __file__}},
         {"methods": {"partial_neggrad": {"targets": ["partial", "head"]}, "neglora": {"targets": "partial"}}},
         {"resources": {"cpus": 0.5, "gpus": 0.25}, "weights": None, "confirm": None, "audits": []},
+        {"audits": None},
+        {"audits": "probe", "evaluation": {"retain_samples": 50}},
+        {"audits": ["probe", "relearn"], "objectives": ["gap", "relearn"], "constraints": {"probe": {"max": 0.5}}},
         {"resources": {"gpus": "auto"}, "training": {"workers": 2}},
         {"evaluation": {"retain_samples": 2000, "test_samples": 2000, "probe_samples": None, "prefix_gib": 0}},
         {"search": {"trials": 4, "snapshots": True}, "confirm": {"forget": [3, 5], "seeds": [1, 2]}},
@@ -542,6 +566,22 @@ def test_defaults() -> None:
 def test_what_is_accepted(changes: dict[str, Any]) -> None:
     assert parse_space(text(**changes), "a.yaml").cells()
     jsonschema.validate(MINIMAL | changes, space_schema())
+
+
+def test_audits_have_one_order_and_one_text() -> None:
+    spaces = [parse_space(text(audits=given), "a.yaml") for given in (["probe", "relearn"], ["relearn", "probe"])]
+    assert spaces[0].audits == ("relearn", "probe")
+    assert spaces[0].resolved()["audits"] == spaces[1].resolved()["audits"] == ["relearn", "probe"]
+    assert parse_space(text(audits="probe"), "a.yaml").audits == ("probe",)
+    assert parse_space(text(), "a.yaml").audits == parse_space(text(audits=None), "a.yaml").audits == ()
+    assert differences(spaces[0].resolved(), parse_space(text(), "a.yaml").resolved()) == [
+        "audits: was ['relearn', 'probe'], now []"
+    ]
+    settings = [setting_of(space.resolved(), "digits", "tinyvit_nano") for space in spaces]
+    assert settings[0].audits == ("relearn", "probe")
+    older = parse_space(text(), "a.yaml").resolved()
+    del older["audits"]
+    assert setting_of(older, "digits", "tinyvit_nano").audits == ()
 
 
 def test_training_from_elsewhere_is_checked_in_the_same_words() -> None:
