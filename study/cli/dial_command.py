@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -144,7 +144,8 @@ def _dial(arguments: argparse.Namespace, place: Place, study: Mapping[str, Any],
     dial = _measured(session, line, record, replicate, arguments.points, console)
     _print(console, dial)
     changed = changed_surroundings(record, replicate, session, setting)
-    found = _differences(dial, line, record, replicate, exact=not changed)
+    unasked = study.get("audits") or ()
+    found = _differences(dial, line, record, replicate, unasked=unasked, exact=not changed)
     for difference in found:
         print(f"neglora: {difference}", file=sys.stderr)
     words = f"At the recorded scale of {dial.recorded:g}: {verdict(found, changed)}"
@@ -182,14 +183,20 @@ def _measured(
 
 
 def _differences(
-    dial: Dial, line: Line, record: Record, replicate: Mapping[str, Any], *, exact: bool
+    dial: Dial,
+    line: Line,
+    record: Record,
+    replicate: Mapping[str, Any],
+    *,
+    unasked: Collection[str],
+    exact: bool,
 ) -> list[Difference]:
-    """What the recorded model measures now and did not then."""
+    """What the recorded model measures now and did not then; `unasked` are names that the dial does not measure."""
     from neglora.reproduce import Reproduced, differences
 
     point = dial.at(dial.recorded)
     again = Reproduced(line.model, line.adapter, point.metrics, point.report, dial.counts, dial.from_kept)
-    compared = comparable(replicate) if record.fidelity == "search" else replicate
+    compared = comparable(replicate, sampled=record.fidelity == "search", without=unasked)
     on_cpu = dial.provenance["device"] == "cpu"
     return differences(compared, again, exact=exact and (dial.from_kept or on_cpu))
 

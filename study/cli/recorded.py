@@ -6,7 +6,7 @@ import argparse
 import difflib
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,10 +108,26 @@ def replicate_for(arguments: argparse.Namespace, setting: Setting, lines: list[R
     raise UserError(f"{lines[0].trial} has no such replicate to export; it has {listing}")
 
 
-def comparable(replicate: Mapping[str, Any]) -> dict[str, Any]:
-    """A replicate that was measured on subsets, with those of its values that are of all images: D_f is whole."""
-    whole = {name: value for name, value in replicate["metrics"].items() if name in WHOLE}
-    return {**replicate, "metrics": whole, "report": {}}
+def comparable(
+    replicate: Mapping[str, Any], *, sampled: bool = False, without: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """A replicate with those of its recorded values that can be compared.
+
+    Args:
+        replicate: as the record has it.
+        sampled: it was measured on subsets. Then the values of all images are compared: D_f is whole.
+        without: names of what is not measured again, such as audits.
+    """
+    halves = {half: replicate.get(half) or {} for half in ("metrics", "report")}
+    if sampled:
+        halves = {
+            "metrics": {name: halves["metrics"][name] for name in WHOLE if name in halves["metrics"]},
+            "report": {},
+        }
+    kept = {
+        half: {name: value for name, value in values.items() if name not in without} for half, values in halves.items()
+    }
+    return {**replicate, **kept}
 
 
 def verdict(found: list[Difference], changed: list[str]) -> str:
