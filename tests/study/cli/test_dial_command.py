@@ -324,7 +324,7 @@ def test_a_scale_that_cannot_be_exported(study, tmp_path, capsys, trial, options
 def test_statistics_that_were_let_go_leave_no_adapter_beside_the_model(study, tmp_path, capsys):
     """Base and adapter together would be another model."""
     folder = study.parent / "drifting"
-    plain = yaml.safe_load(SPACE) | {"study": "drifting"}
+    plain = yaml.safe_load(SPACE) | {"study": "drifting", "audits": ["probe"]}
     plain["methods"] = {"neglora": plain["methods"]["neglora"] | {"batchnorm": "update", "retract": 0.5}}
     space = parse_space(yaml.safe_dump(plain), "drifting.yaml")
     setting = setting_of(space.resolved(), "digits", "resnet_nano")
@@ -338,3 +338,10 @@ def test_statistics_that_were_let_go_leave_no_adapter_beside_the_model(study, tm
         assert export(folder, NEGLORA, tmp_path / "out", *options) == 0
         assert "measures exactly as its record says" in said(capsys)
         assert not (tmp_path / "out" / "adapter").exists()
+    # The dial runs no audits, and misses none.
+    assert "probe" in record_of(folder, NEGLORA).report
+    assert dial(folder, "--points", "3") == 0
+    told = said(capsys)
+    assert "measures exactly as its record says" in told
+    assert "its ascent ran again" in told
+    assert "probe" not in read_dials(folder)[0].points[0].report
