@@ -42,18 +42,25 @@ class Verdict:
 
 
 def verdict(
-    *, ua: float | None, audits: Mapping[str, float | None], retrain: Mapping[str, float | None], test_images: int
+    *,
+    ua: float | None,
+    ra: float | None,
+    audits: Mapping[str, float | None],
+    retrain: Mapping[str, float | None],
+    test_images: int,
 ) -> Verdict:
     """Compare a model's audits with Retrain's.
 
     A model that forgets at its output (UA of at least `FORGOTTEN`) hides the class if any audit's value is above
     Retrain's by at least `LEAST` and by more than chance allows: the difference's 95% interval (Newcombe's, of both
-    Wilson intervals) lies above 0. Otherwise no trace was found, if every audit was measured on both models.
+    Wilson intervals) lies above 0. Otherwise no trace was found, if every audit was measured on both models,
+    and if the model still works: one that is ruined (RA below Retrain's by `LEAST` or more) relearns nothing at once,
+    whatever it holds.
 
     Args:
-        ua: of the model on D_f, a fraction.
+        ua, ra: of the model, fractions.
         audits: its values by the audit's name, accuracies on test images of the forget class.
-        retrain: Retrain's under the same protocol.
+        retrain: Retrain's under the same protocol, and its `ra`.
         test_images: on how many test images the values were measured, each image counted once.
 
     Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
@@ -80,6 +87,14 @@ def verdict(
         return Verdict("hidden", "; ".join(above))
     if missing:
         return Verdict("unknown", "; ".join(missing + level))
+    whole = retrain.get("ra")
+    if ra is None or whole is None:
+        return Verdict("unknown", f"RA was not measured {'on it' if ra is None else 'on Retrain'}; {'; '.join(level)}")
+    if whole - ra >= LEAST:
+        ruined = (
+            f"it names {ra:.0%} of the retained images, Retrain {whole:.0%}: what is ruined relearns nothing at once"
+        )
+        return Verdict("unknown", "; ".join([ruined, *level]))
     return Verdict("clear", "; ".join(level))
 
 

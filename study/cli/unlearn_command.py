@@ -217,6 +217,7 @@ def _verdict(result: Mapping[str, Any], audited: Sequence[str]) -> str:
     metrics, count = result["metrics"], result["details"]["counts"]["test_forget"]
     said = verdict(
         ua=metrics["ua"],
+        ra=metrics["ra"],
         audits={name: metrics[name] for name in audited},
         retrain=result["retrain"] or {},
         test_images=count,

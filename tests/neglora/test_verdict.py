@@ -3,11 +3,12 @@ import pytest
 from neglora.verdict import WORDS, is_above, verdict
 
 
-def said(ua=1.0, audits=None, retrain=None, test_images=55):
+def said(ua=1.0, ra=0.99, audits=None, retrain=None, test_images=55):
     return verdict(
         ua=ua,
+        ra=ra,
         audits={"relearn": 0.0, "probe": 0.9} if audits is None else audits,
-        retrain={"relearn": 0.0, "probe": 0.91} if retrain is None else retrain,
+        retrain={"ra": 1.0, **({"relearn": 0.0, "probe": 0.91} if retrain is None else retrain)},
         test_images=test_images,
     )
 
@@ -39,6 +40,9 @@ def test_below_retrain_is_no_trace():
         ({"ua": 0.9, "audits": {"relearn": 0.98}}, "it still names 10% of D_f"),
         ({"audits": {}}, "no audit was asked for"),
         ({"test_images": 0}, "no test images of the forget class"),
+        ({"ra": None}, "RA was not measured on it"),
+        ({"retrain": {"ra": None, "relearn": 0.0, "probe": 0.9}}, "RA was not measured on Retrain"),
+        ({"ra": 0.36}, "names 36% of the retained images, Retrain 100%"),
         ({"retrain": {}}, "relearn was not measured on Retrain"),
         ({"audits": {"relearn": None, "probe": 0.9}}, "relearn was not measured on it"),
     ],
@@ -51,6 +55,10 @@ def test_what_cannot_be_said_has_a_reason(changes, because):
 
 def test_a_trace_counts_where_another_audit_is_missing():
     assert said(audits={"relearn": 0.98, "probe": None}).says == "hidden"
+
+
+def test_a_ruined_model_may_still_be_caught():
+    assert said(ra=0.36, audits={"relearn": 0.98}).says == "hidden"
 
 
 def test_ua_of_95_percent_is_forgotten():

@@ -24,7 +24,16 @@ def said(capsys, words, code=0, stream="out"):
 
 def test_all_names_are_listed(capsys):
     told = said(capsys, "")
-    for name in (*model_names(), *dataset_names(), "timm:NAME", "vit_paper", "paper_counts", "--model NAME"):
+    for name in (
+        *model_names(),
+        *dataset_names(),
+        "timm:NAME",
+        "vit_paper",
+        "paper_counts",
+        "relearn",
+        "probe",
+        "--model NAME",
+    ):
         assert name in told
 
 

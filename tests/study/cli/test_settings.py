@@ -51,7 +51,8 @@ def test_options_and_sections(weights, tmp_path):
         f"{UNLEARN} --weights {weights} --data-root {tmp_path} --no-verify --download --holdout 0.25 --threads 2 "
         "--set lr=3e-3 --set targets=[head.fc] --set data.seed=4 --set data.test_share=0.3 "
         "--set architecture.windows=padded --set training.epochs=3 --set training.recipe=nano --set training.shift=1 "
-        "--set evaluation.batch_size=32 --set evaluation.attacks=confidence --set selection.seed=5"
+        "--set evaluation.batch_size=32 --set evaluation.attacks=confidence --set selection.seed=5 "
+        "--audit probe --audit relearn --audit probe"
     )
     data = DataOptions(root=str(tmp_path), verify=False, download=True, seed=4, test_share=0.3)
     assert setting == Setting(
@@ -65,6 +66,7 @@ def test_options_and_sections(weights, tmp_path):
         split_seed=5,
         batch_size=32,
         attacks="confidence",
+        audits=("relearn", "probe"),
         threads=2,
     )
     assert (params["lr"], list(params["targets"])) == (3e-3, ["head.fc"])
@@ -105,6 +107,8 @@ def test_the_papers_settings_and_what_is_said_beside_them():
         ("--set architecture.windows=paded", "--set architecture.windows: "),
         ("--set evaluation.attacks=some", "--set evaluation.attacks: "),
         ("--set selection.seeds=1", "--set selection.seeds: "),
+        ("--audit relern", "--audit: unknown audit 'relern'; did you mean 'relearn'?"),
+        ("--audit probe --forget '{random: 0.1}'", "--audit: audits ask whether a class is gone"),
         ("--set model.rank=1", "--set model.rank: expected training, data, architecture, evaluation, selection"),
         ("--set targets=last.block.conv", "--set targets: "),
         ("--seed -1", "--seed: "),
@@ -138,6 +142,7 @@ architecture: {{windows: padded}}
 weights: {{tinyvit_nano: {weights}}}
 data: {{verify: false, test_share: 0.3, seed: 1}}
 evaluation: {{batch_size: 32, attacks: confidence}}
+audits: [probe]
 methods:
   neglora: {{lr: 1.0e-5, rank: 4, targets: [[head.fc, stages.3.blocks.0.mlp.fc1]]}}
 """,
