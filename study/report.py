@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from neglora.record import Record
 from study.aggregate import write_atomically
 from study.ledger import read_ledger
+from study.plots.script import page_script
 from study.recommend import candidates
 from study.sections.carryover import carryover_html
 from study.sections.cautions import group_cautions, study_cautions
@@ -85,7 +86,6 @@ def render(studies: Sequence[Source]) -> str:
     studies = [replace(study, place=place) for place, study in enumerate(studies)]
     names = ", ".join(dict.fromkeys(study.name for study in studies))
     style = resources.files("study").joinpath("report.css").read_text(encoding="utf-8")
-    script = resources.files("study.plots").joinpath("page.js").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -102,7 +102,7 @@ def render(studies: Sequence[Source]) -> str:
         tag("main", repeated_html(studies), [_study(study) for study in studies]),
         tag("noscript", tag("p", "The figures need JavaScript; every table is complete without it.", class_="note")),
         tag("script", Html(get_plotlyjs())),
-        tag("script", Html(script)),
+        tag("script", Html(page_script())),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 

@@ -69,10 +69,12 @@ _COUNTED = {
 
 
 def images(record: Record, name: str) -> int | None:
-    """On how many images a replicate's shown value was measured; None where that is not recorded.
+    """On how many images a replicate's shown value was measured; None where that is not recorded, or not of images.
 
     Replicates share images, so that the smallest replicate's count is taken rather than their sum.
     """
+    if name not in _COUNTED:
+        return None
     half = 0 if record.report.get(name) is None else 1
     counts = [
         (((item.get("details") or {}).get("counts") or {}).get(_COUNTED[name][half])) for item in record.replicates
