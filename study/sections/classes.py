@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.evidence import PARTS, RECOMMENDED, RETRAIN, Witnesses
-from study.plots.classes import (
-    MOST_FORGOTTEN,
-    MOST_KEPT,
-    TITLES,
-    ClassesInfo,
-    ClassRow,
-    Share,
-    classes_figure,
-    classes_info,
-)
+from study.plots.classes import MOST_FORGOTTEN, MOST_KEPT, ClassesInfo, ClassRow, Share, classes_info
+from study.plots.classes_figure import TITLES, classes_figure
 from study.sections.figure import figure_html
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Group
