@@ -1,11 +1,18 @@
-"""A figure on the page: its title, what it shows, and its data beside an empty element that the page's script fills."""
+"""A figure on the page: its title, what it shows, and its data beside an empty element that the page's script fills.
+
+Where no script runs, a still picture stands in its place.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
+from functools import lru_cache
 
 import plotly.graph_objects as go
 
+from study.plots.picture import picture_png
 from study.sections.html import Html, data, tag
 
 
@@ -24,6 +31,7 @@ def figure_html(
         at_load: draw it when the page loads, rather than when a reader comes near it.
     """
     spec = json.loads(figure.to_json(validate=False))
+    shown = {"data": spec["data"], "layout": spec["layout"]}
     return tag(
         "figure",
         tag("h5", title),
@@ -36,9 +44,25 @@ def figure_html(
             role="img",
             aria_label=f"{title}. {finding}",
         ),
-        data(f"{identifier}-data", {"data": spec["data"], "layout": spec["layout"]}),
+        data(f"{identifier}-data", shown),
+        tag("noscript", _still(json.dumps(shown, sort_keys=True), f"{title}. {finding}")),
         tag("figcaption", tag("strong", finding), " ", caption),
     )
+
+
+def _still(spec: str, alternative: str) -> Html:
+    """The picture as an element: nothing is fetched for it."""
+    image = _png(spec)
+    # A PNG begins with its size in pixels.
+    width, height = struct.unpack(">II", image[16:24])
+    source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    return tag("img", src=source, alt=alternative, width=width, height=height)
+
+
+@lru_cache(maxsize=512)
+def _png(spec: str) -> bytes:
+    """The same figure is drawn once: a study that is watched is reported on again and again."""
+    return picture_png(json.loads(spec))
 
 
 def figures_html(*figures: Html | None) -> Html | None:
