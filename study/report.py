@@ -102,7 +102,10 @@ def render(studies: Sequence[Source], *, again: float | None = None) -> str:
         "body",
         tag("header", tag("h1", "Unlearning report"), _contents(studies)),
         tag("main", repeated_html(studies), [_study(study) for study in studies]),
-        tag("noscript", tag("p", "Without JavaScript figures are still pictures; every table is complete.", class_="note")),
+        tag(
+            "noscript",
+            tag("p", "Without JavaScript figures are still pictures; every table is complete.", class_="note"),
+        ),
         tag("script", Html(get_plotlyjs())),
         tag("script", Html(page_script())),
     )
