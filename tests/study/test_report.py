@@ -94,7 +94,7 @@ def test_each_cell_says_how_its_trials_ended_and_what_they_took(usual, staged):
     assert own.statuses == {"ok": 15, "diverged": 1, "failed": 0}
     assert own.fidelities == {"search": 0, "full": 15, "confirm": 0}
     assert own.times["unlearn_seconds"] == Times(0.5, 0.5)
-    assert "digits-tinyvit_nano-neggrad15100150.50 s (0.50 s)1.50 s (1.50 s)" in usual.text
+    assert "digits-tinyvit_nano-neggrad1510150.50 s (0.50 s)1.50 s (1.50 s)" in usual.text
     assert "On unseen pairs" not in usual.text
     assert "On subsetsIn fullOn unseen pairs" in staged.text
     without = replace(handmade.record(0), cost={})
