@@ -77,8 +77,13 @@ def read_study(folder: Path) -> Source:
     if not isinstance(space, dict):
         raise ReportError(f"{path} should hold a mapping, got a {type(space).__name__}")
     ledger = folder / "ledger.jsonl"
-    records: list[Record] = read_ledger(ledger) if ledger.exists() else []
-    digest = hashlib.sha256(ledger.read_bytes()).hexdigest() if ledger.exists() else None
+    if not ledger.exists():
+        return Source(space, [], None)
+    digest = None
+    while (found := hashlib.sha256(ledger.read_bytes()).hexdigest()) != digest:
+        # A study that runs writes on: what is shown and the hash are those of one moment.
+        digest = found
+        records: list[Record] = read_ledger(ledger)
     return Source(space, records, digest)
 
 

@@ -6,9 +6,13 @@ Where no script runs, a still picture stands in its place.
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 import struct
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -48,6 +52,36 @@ def figure_html(
         tag("noscript", _still(json.dumps(shown, sort_keys=True), f"{title}. {finding}")),
         tag("figcaption", tag("strong", finding), " ", caption),
     )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as a page holds it: its id there, its title with what it shows, and its data."""
+
+    identifier: str
+    title: str
+    spec: dict[str, Any]
+
+
+#: The element that `figure_html` writes.
+_FIGURE = re.compile(r'<div id="([^"]+)" class="figure" data-figure="([^"]+)"[^<>]* aria-label="([^"]*)">')
+
+
+def figures_of(page: str) -> list[Shown]:
+    """Every figure of a page, in its order.
+
+    Raises:
+        ValueError: the data of one is missing.
+    """
+    found = []
+    for identifier, place, title in _FIGURE.findall(page):
+        begin = f'<script type="application/json" id="{place}">'
+        _, there, rest = page.partition(begin)
+        if not there:
+            raise ValueError(f"the page holds no data of its figure {identifier}")
+        spec = json.loads(rest[: rest.index("</script>")])
+        found.append(Shown(html.unescape(identifier), html.unescape(title), spec))
+    return found
 
 
 def _still(spec: str, alternative: str) -> Html:
