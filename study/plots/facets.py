@@ -22,6 +22,8 @@ COLUMNS = 3
 _PANEL, _TITLE, _BELOW = 180, 46, 96
 #: Between two panels, as a share of the whole width.
 _GAP = 0.05
+#: Room at the sides of a panel for marks, in points of UA.
+_ASIDE = 5.0
 _RING = "#E69F00"
 
 
@@ -128,7 +130,9 @@ def ranges_of(facets: Sequence[Facet]) -> tuple[list[float] | None, list[float] 
     xs = [spot.x for spot in [*marks, *(spot for front in fronts for spot in front)]]
     # The upper ends of all fronts are seen.
     ys = [spot.y for spot in [*marks, *best, *(max(front, key=lambda spot: spot.y) for front in fronts)]]
-    return span(xs), span(ys)
+    along = span(xs)
+    # Marks are wide where panels are narrow.
+    return [along[0] - _ASIDE, along[1] + _ASIDE] if along else None, span(ys)
 
 
 def out_of_view(facets: Sequence[Facet]) -> tuple[int, int]:

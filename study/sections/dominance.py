@@ -6,9 +6,6 @@ from study.dominance import Duel, draw_seed, duels, fronts
 from study.plots.progress import is_share, volume_text
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Group, Source
-from study.sections.values import missing
-
-_ONE = "one replicate only: nothing to draw again"
 
 
 def dominance_html(group: Group, source: Source) -> Html | None:
@@ -25,9 +22,9 @@ def dominance_html(group: Group, source: Source) -> Html | None:
         row(
             f"{duel.first} against {duel.second}",
             f"{volume_text(duel.volumes[0], share)} to {volume_text(duel.volumes[1], share)}",
-            f"{100 * duel.covers:.0f}% of {sizes[duel.second]}",
-            f"{100 * duel.covered:.0f}% of {sizes[duel.first]}",
-            tag("td", _probability(duel)),
+            _of(duel.covers, sizes[duel.second]),
+            _of(duel.covered, sizes[duel.first]),
+            [] if duel.probability is None else [tag("td", _probability(duel))],
         )
         for duel in pairs
     ]
@@ -36,7 +33,7 @@ def dominance_html(group: Group, source: Source) -> Html | None:
         "Share covered",
         "The first matches of the second's",
         "The second matches of the first's",
-        "Probability that the first covers more",
+        *([] if pairs[0].probability is None else ["Probability that the first covers more"]),
     )
     return join(
         tag("p", tag("strong", dominance_finding(pairs)), class_="finding"),
@@ -58,11 +55,12 @@ def dominance_finding(pairs: list[Duel]) -> str:
     return f"{text}; {leader}'s covers more with a probability of {_chance(hardest)} when replicates are drawn again."
 
 
+def _of(share: float, count: int) -> str:
+    return f"{round(share * count)} of {count}"
+
+
 def _probability(duel: Duel) -> Html:
-    if duel.probability is None or duel.ahead is None:
-        return missing(_ONE)
-    ahead = f"ahead on {duel.ahead:g} of {duel.replicates}"
-    return join(_chance(duel), tag("span", ahead, class_="interval"))
+    return join(_chance(duel), tag("span", f"ahead on {duel.ahead:g} of {duel.replicates}", class_="interval"))
 
 
 def _chance(duel: Duel) -> str:
@@ -82,7 +80,7 @@ def _note(any_pair: Duel, source: Source) -> str:
     if any_pair.probability is None:
         return text + (
             "Every trial was measured on one replicate (a forgotten class with a seed), so that no probability is "
-            "claimed: with several in `replicates` of the search space there is one."
+            "claimed: with several under replicates in the search space there is one."
         )
     return text + (
         f"The probability draws the {any_pair.replicates} replicates (pairs of a forgotten class and a seed) with "

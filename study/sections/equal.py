@@ -101,9 +101,9 @@ def _finding(
     by_seconds: Sequence[Sequence[Bought]],
     unit: str | None,
 ) -> str:
-    alone = len(curves) == 1
-    told = [_nearest(by_trials[-1], f"With {trials[-1]} trials{'' if alone else ' each'}")]
-    if seconds and not alone:
+    each = " each" if len(curves) > 1 else ""
+    told = [_nearest(by_trials[-1], f"With {trials[-1]} trial{'s' if trials[-1] > 1 else ''}{each}")]
+    if seconds and each:
         told.append(_nearest(by_seconds[-1], f"within {seconds[-1]:,.1f} {unit} each"))
     found = [text for text in told if text is not None]
     return f"{'; '.join(found)}." if found else "No distance to Retrain is known, so that only volumes compare."
@@ -114,8 +114,8 @@ def _nearest(column: Sequence[Bought], when: str) -> str | None:
     if not known:
         return None
     names = [column[place].method for gap, place in known if gap == known[0][0]]
-    least = f"{100 * known[0][0]:.2f} points"
+    least = f"{100 * known[0][0]:.2f} points away on average"
     if len(names) > 1:
-        return f"{when}, {' and '.join(names)} are equally far from Retrain ({least} on average)"
-    behind = f", ahead of {column[known[1][1]].method} ({100 * known[1][0]:.2f})" if len(known) > 1 else ""
-    return f"{when}, {names[0]} comes nearest to Retrain ({least} away on average{behind})"
+        return f"{when}, {' and '.join(names)} are equally near to Retrain, {least}"
+    behind = f", before {column[known[1][1]].method} with {100 * known[1][0]:.2f}" if len(known) > 1 else ""
+    return f"{when}, {names[0]} comes nearest to Retrain, {least}{behind}"

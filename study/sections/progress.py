@@ -114,7 +114,7 @@ def _costs(found: Sequence[str], unit: str, curves: Sequence[Curve], source: Sou
         f"{unit} of workers on {found[0]}, unlearning and measuring; what all methods share (base models, Retrain) and "
         "confirmations are left out. Times of another device would not compare."
         + (" Trials shared a GPU, so that a second here is a worker's, not a whole GPU's." if shared else "")
-        + (f" {untimed} trials were lost without a time and count as 0 s." if untimed else "")
+        + (f" Lost without a time, and so counted as 0 s: {untimed}." if untimed else "")
     )
 
 
