@@ -65,6 +65,11 @@ class Witnesses:
     def recommended(self) -> tuple[Seen, ...]:
         return self.models[RECOMMENDED]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes as people read them: a number says that it is one."""
+        return tuple(f"class {name}" if name.isdecimal() else name for name in self.names)
+
     def forgotten(self, seen: Seen) -> tuple[int, ...] | None:
         """The classes that were forgotten; none of a random share, and None where they cannot be told."""
         return _forgotten(seen.forget, self.names)

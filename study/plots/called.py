@@ -15,7 +15,7 @@ from study.plots.style import BASE_MARK, RETRAIN_MARK, Mark, layout, method_mark
 
 #: So many answers are drawn of one forget set, and so many forget sets; with several, fewer answers each.
 MOST_ANSWERS, MOST_OF_SEVERAL, MOST_SETS = 12, 5, 4
-REST = "any other"
+REST = "others"
 _LINE = 52
 #: Bars of one colour are told apart by their hatching too.
 _PATTERNS = {"base": ".", RETRAIN: "/", RECOMMENDED: ""}
@@ -81,7 +81,7 @@ def called_info(seen: Witnesses) -> CalledInfo:
             continue
         if gone:
             models = {name: [several[place] for place in own] for name, several in seen.models.items()}
-            sets.append((_set(_title(gone, seen.names), gone, models, seen.names), len(own)))
+            sets.append((_set(" and ".join(seen.labels[index] for index in gone), gone, models, seen.labels), len(own)))
         else:
             shares.append(forget_title(first.forget))
     return CalledInfo(
@@ -92,10 +92,6 @@ def called_info(seen: Witnesses) -> CalledInfo:
         tuple(shares),
         sum(count for _, count in sets),
     )
-
-
-def _title(gone: Sequence[int], names: Sequence[str]) -> str:
-    return " and ".join(names[index] for index in gone)
 
 
 def _set(title: str, gone: Sequence[int], models: dict[str, list[Seen]], names: Sequence[str]) -> CalledSet:
@@ -122,26 +118,24 @@ def drawn(info: CalledInfo) -> list[tuple[CalledSet, list[Answer]]]:
     found = []
     for one in info.sets[:MOST_SETS]:
         shown, rest = list(one.answers), []
+        favourite = most_called(one, RETRAIN) if RETRAIN in info.models else None
         if len(shown) > most:
             kept = shown[: most - 1]
             # What is still called by its name is always there, and so is what Retrain calls it most.
-            kept += [answer for answer in shown[most - 1 :] if answer.own or answer is _most(one, RETRAIN)]
+            kept += [answer for answer in shown[most - 1 :] if answer.own or answer is favourite]
             rest = [answer for answer in shown if answer not in kept]
             shown = kept
         if rest:
             shares = {model: sum(answer.shares[model] for answer in rest) for model in info.models}
-            shown.append(Answer(f"{REST} of {len(rest)}", False, shares))
+            shown.append(Answer(f"{len(rest)} {REST}", False, shares))
         found.append((one, shown))
     return found
 
 
 def most_called(one: CalledSet, model: str) -> Answer | None:
-    """What a model calls most of a forget set's images."""
-    return _most(one, model)
-
-
-def _most(one: CalledSet, model: str) -> Answer | None:
-    return max(one.answers, key=lambda answer: answer.shares.get(model, -1.0), default=None)
+    """What a model calls most of a forget set's images but a forgotten class; None if it calls them nothing else."""
+    others = [answer for answer in one.answers if not answer.own and answer.shares[model] > 0]
+    return max(others, key=lambda answer: answer.shares[model], default=None)
 
 
 def called_figure(info: CalledInfo, methods: Sequence[str] = ()) -> go.Figure:

@@ -107,7 +107,7 @@ def classes_info(seen: Witnesses) -> ClassesInfo | None:
     forgotten = [set(classes or ()) for classes in gone]
     of_share = any(not classes for classes in forgotten)
     rows = []
-    for index, name in enumerate(seen.names):
+    for index, name in enumerate(seen.labels):
         for is_forgotten in (True, False):
             places = [place for place, classes in enumerate(forgotten) if (index in classes) is is_forgotten]
             shares = {

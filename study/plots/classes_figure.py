@@ -15,7 +15,7 @@ PAID = "fell by more than chance"
 
 _PAID_COLOR, _PLAIN_COLOR = "#D55E00", "rgba(128,128,128,0.65)"
 #: In pixels: a class that stays, a forgotten one, which is said below its name, and what is above, between and below.
-_LINE, _TALL, _AROUND, _BETWEEN = 26, 38, 108, 34
+_LINE, _TALL, _AROUND, _BETWEEN = 26, 44, 108, 34
 #: Where the second column begins, as a share of the width.
 _APART = 0.55
 

@@ -102,7 +102,7 @@ def confidences_figure(info: ConfidencesInfo) -> go.Figure:
                     "range": [-1.5, 101.5],
                     "dtick": 25,
                     "showticklabels": last,
-                    "title": {"text": "confidence that the image is what it is" if last else "", "standoff": 6},
+                    "title": {"text": "confidence in what the image is" if last else "", "standoff": 6},
                 },
                 f"yaxis{name}": shared["yaxis"]
                 | {
@@ -125,7 +125,9 @@ def confidences_figure(info: ConfidencesInfo) -> go.Figure:
             )
     if not any(panel.region for panel in info.panels[:1]) and any(panel.region for panel in info.panels):
         figure.add_trace(_legend_of_region())
-    figure.update_layout(annotations=notes, margin={"t": 30}, legend={"y": -58 / (190 * count), "yanchor": "top"})
+    figure.update_layout(
+        annotations=notes, margin={"t": 30, "r": 28}, legend={"y": -58 / (190 * count), "yanchor": "top"}
+    )
     return figure
 
 
@@ -206,6 +208,8 @@ def _remark(panel: Panel) -> str:
     with_signal, known = panel.has_signal
     if known and not with_signal:
         return ": the attack has no signal"
+    if with_signal < known:
+        return f": the attack has signal in {with_signal} of {known}"
     if panel.region == ():
         return ": nothing is called 'not in training'"
     return ""

@@ -37,10 +37,11 @@ def _told(one: CalledSet, info: CalledInfo) -> str:
     still = "None" if right == 0 else "All" if right == 1 else _percent(right)
     text = f"{still} of the images of {one.title} are still called what they are"
     if most is not None:
-        text += f"; most often they are called {most.name} ({_percent(most.shares[RECOMMENDED])})"
+        text += f", {_percent(most.shares[RECOMMENDED])} are called {most.name}"
     if oracle is not None:
         same = most is not None and oracle.name == most.name
-        text += f", {'as Retrain does' if same else f'by Retrain {oracle.name}'} ({_percent(oracle.shares[RETRAIN])})"
+        share = _percent(oracle.shares[RETRAIN])
+        text += f", as Retrain calls {share}" if same else f"; Retrain most often calls them {oracle.name} ({share})"
     return f"{text}."
 
 

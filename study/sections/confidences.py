@@ -41,7 +41,8 @@ def confidences_finding(info: ConfidencesInfo) -> str:
 def _attack(panel: Panel, replicates: int) -> str:
     with_signal, known = panel.has_signal
     if known and not with_signal:
-        return "its attack has no signal, so that its border means nothing"
+        where = "" if replicates == 1 else " in any replicate"
+        return f"its attack has no signal{where}, so that its border means nothing"
     if panel.region is None:
         return "where the attack draws its line is not recorded"
     if not panel.region:

@@ -210,7 +210,13 @@ def test_what_all_attacks_agree_on_is_shaded_with_its_borders():
     shaded = [list(trace.x) for trace in figure.data if trace.fill == "toself" and trace.xaxis == "x3"]
     assert shaded == [[10.0, 30.0, 30.0, 10.0, 10.0]]
     texts = [note.text for note in figure.layout.annotations]
-    assert {"<b>Base</b>", "<b>Retrain</b>", "<b>Recommended</b>", "40%", "30%"} <= set(texts)
+    assert {
+        "<b>Base</b>",
+        "<b>Retrain</b>",
+        "<b>Recommended</b>: the attack has signal in 1 of 2",
+        "40%",
+        "30%",
+    } <= set(texts)
 
 
 def test_each_panel_has_three_lines_that_differ_in_more_than_colour():
@@ -263,8 +269,26 @@ def test_answers_are_shares_of_the_forgotten_images():
         ("digit 3", True, 0.0),
     ]
     assert called_finding(called_info(seen())) == (
-        "None of the images of digit 3 are still called what they are; most often they are called digit 5 (90.0%), by "
-        "Retrain digit 8 (60.0%)."
+        "None of the images of digit 3 are still called what they are, 90.0% are called digit 5; Retrain most "
+        "often calls them digit 8 (60.0%)."
+    )
+
+
+def test_classes_that_are_numbers_say_so():
+    named = copy.deepcopy(ORACLE) | {"class_names": [str(index) for index in range(CLASSES)]}
+    found = seen(forgets=("3",), oracle=named)
+    assert found.forgotten(found.recommended[0]) == (3,)
+    assert called_finding(called_info(found)).startswith("None of the images of class 3 are still")
+    assert classes_info(found).kept[0].name == "class 4"
+
+
+def test_what_all_are_called_still_is_not_said_twice():
+    text = called_finding(called_info(seen(after=(BASE,))))
+    assert text == (
+        "All of the images of digit 3 are still called what they are; Retrain most often calls them digit 8 (60.0%)."
+    )
+    assert called_finding(called_info(seen(after=(ORACLE,)))).endswith(
+        "60.0% are called digit 8, as Retrain calls 60.0%."
     )
 
 
@@ -305,7 +329,7 @@ def test_of_many_answers_the_rest_is_one_bar_but_never_the_class_itself():
     assert answers[0].name == "digit 40"
     names = [answer.name for answer in answers]
     assert {"digit 3", "digit 59"} <= set(names), "itself, and Retrain's favourite"
-    assert names[-1].startswith(f"{REST} of {len(one.answers) - len(answers) + 1}")
+    assert names[-1] == f"{len(one.answers) - len(answers) + 1} {REST}"
     assert MOST_ANSWERS <= len(answers) <= MOST_ANSWERS + 2
     for model in info.models:
         assert sum(answer.shares[model] for answer in answers) == pytest.approx(1)
