@@ -152,7 +152,7 @@ def called_figure(info: CalledInfo, methods: Sequence[str] = ()) -> go.Figure:
             labels.append(_label(one, answer, several=len(info.sets) > 1))
             bars.append(answer)
     shared = layout("share of the forgotten images", "", percent=True)
-    height = 110 + _LINE * len(bars)
+    height = 120 + _LINE * len(bars)
     figure = go.Figure(layout=shared | {"height": height, "barmode": "group", "bargap": 0.25})
     for model in info.models:
         mark = _mark(model, info, methods)
@@ -176,7 +176,7 @@ def called_figure(info: CalledInfo, methods: Sequence[str] = ()) -> go.Figure:
             "range": [len(bars) - 0.4, -0.6],
             "ticksuffix": "",
         },
-        legend={"y": -62 / (height - 60), "yanchor": "top", "traceorder": "normal"},
+        legend={"y": -72 / (height - 60), "yanchor": "top", "traceorder": "normal"},
     )
     return figure
 

@@ -40,7 +40,7 @@ def classes_figure(info: ClassesInfo, methods: Sequence[str] = ()) -> go.Figure:
         if not rows:
             continue
         for column, part in enumerate(parts):
-            number = 2 * block + column + 1
+            number = len(parts) * (block if gone else 0) + column + 1
             name = "" if number == 1 else str(number)
             across = [_APART * column, _APART * column + 1 - _APART] if len(parts) > 1 else [0.0, 1.0]
             figure.update_layout(

@@ -66,15 +66,14 @@ def _caption(info: CalledInfo) -> str:
 def _table(info: CalledInfo, group: Group) -> Html:
     rows = [
         row(
-            tag("th", one.title, scope="row"),
-            tag("td", f"{answer.name} (forgotten)" if answer.own else answer.name),
+            tag("th", f"{one.title} → {answer.name}", scope="row"),
             [tag("td", _percent(answer.shares[model])) for model in info.models],
         )
         for one, answers in drawn(info)
         for answer in answers
     ]
     return table(
-        head_row("Forgotten", "Called", *info.models),
+        head_row("What they are → called", *info.models),
         rows,
         caption=f"What forgotten images are called: {group.title}",
         class_="numbers called",

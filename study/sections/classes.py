@@ -35,17 +35,18 @@ def classes_html(group: Group, seen: Witnesses) -> tuple[Html | None, Html | Non
 
 def classes_finding(info: ClassesInfo) -> str:
     """Which classes paid, and how much the one that paid most; whether that is more than chance."""
+    of_those = "classes that stay" if info.forgotten else "classes"
     if info.worst is None:
-        return f"None of the {len(info.kept)} classes that stay lost accuracy."
+        return f"None of the {len(info.kept)} {of_those} lost accuracy."
     most, part = info.worst
     before, after = most.shares[part][info.base], most.shares[part][RECOMMENDED]
     fell = f"{most.name} on {_IMAGES[part]}, from {_percent(before)} to {_percent(after)} of {before.images:,} images"
     if not info.paid:
-        return f"No class that stays lost more than chance explains; the largest drop is that of {fell}."
+        return f"None of the {len(info.kept)} {of_those} lost more than chance explains; the largest drop is that of {fell}."
     names = ", ".join(one.name for one in info.paid[:_NAMED])
     more = f" and {len(info.paid) - _NAMED} more" if len(info.paid) > _NAMED else ""
     return (
-        f"{len(info.paid)} of {len(info.kept)} classes that stay paid, by more than chance explains: {names}{more}. "
+        f"{len(info.paid)} of {len(info.kept)} {of_those} paid, by more than chance explains: {names}{more}. "
         f"The largest drop is that of {fell}."
     )
 
@@ -91,7 +92,7 @@ def _table(info: ClassesInfo, group: Group) -> Html:
         tag(
             "tr",
             tag("th", "Class", scope="col", rowspan=2),
-            [tag("th", TITLES[part], scope="colgroup", colspan=len(info.models) + 2) for part in parts],
+            [tag("th", f"{TITLES[part]} images", scope="colgroup", colspan=len(info.models) + 2) for part in parts],
         ),
         head_row(*[*info.models, "Change", "Images"] * len(parts)),
     )
@@ -111,8 +112,13 @@ def _row(info: ClassesInfo, one: ClassRow, parts: Sequence[str]) -> Html:
             cells += [missing("no images of this class")] * (len(info.models) + 2)
             continue
         cells += [join(_percent(shares[model])) for model in info.models]
-        cells += [join(f"{-100 * drop:+.2f}{' *' if part in one.paid else ''}"), join(f"{shares[info.base].images:,}")]
+        cells += [join(f"{_points(-drop)}{' *' if part in one.paid else ''}"), join(f"{shares[info.base].images:,}")]
     return row(f"{one.name} (forgotten)" if one.forgotten else one.name, [tag("td", cell) for cell in cells])
+
+
+def _points(change: float) -> str:
+    text = f"{100 * change:+.2f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def _percent(share: Share) -> str:

@@ -117,8 +117,8 @@ def test_the_finding_names_who_paid_and_how_much():
     )
     little = details([100] * 3 + [0] + [100] * 5 + [97], [49] * 3 + [0] + [49] * 6, calls(d5=100))
     assert classes_finding(classes_info(seen(after=(little,)))) == (
-        "No class that stays lost more than chance explains; the largest drop is that of digit 9 on training images, "
-        "from 100.00% to 97.00% of 100 images."
+        "None of the 9 classes that stay lost more than chance explains; the largest drop is that of digit 9 on training "
+        "images, from 100.00% to 97.00% of 100 images."
     )
     assert classes_finding(classes_info(seen(after=(ORACLE,)))) == "None of the 9 classes that stay lost accuracy."
 
@@ -145,6 +145,9 @@ def test_a_class_that_some_replicates_forgot_has_two_rows():
 def test_of_a_random_share_only_test_images_are_judged():
     info = classes_info(seen(forgets=({"random": 0.1, "seed": 0},)))
     assert info.of_share
+    layout = classes_figure(info).layout.to_plotly_json()
+    assert {name for name in layout if "axis" in name} == {"xaxis", "yaxis", "xaxis2", "yaxis2"}
+    assert [axes["ticktext"][0] for axes in (layout["yaxis"], layout["yaxis2"])] == ["digit 3 *"] * 2
     assert info.forgotten == ()
     assert {part for row in info.kept for part in row.p_values} == {"test"}
     assert info.compared == 10
