@@ -234,7 +234,7 @@ def test_noise_on_unseen_pairs_is_said():
     assert "On 1 of 2 unseen pairs the attack has no signal" in page([handmade.retrain(), own, confirmed]).text
 
 
-def test_three_separate_figures_then_sparsity_and_progress(usual):
+def test_three_separate_figures_then_progress_settings_and_evidence(usual):
     figures = [attributes["id"] for name, attributes in usual.tags if "data-figure" in attributes]
     assert figures == [
         "tradeoff-ua-ra-handmade-digits-tinyvit_nano",
@@ -242,7 +242,16 @@ def test_three_separate_figures_then_sparsity_and_progress(usual):
         "tradeoff-ua-mia-handmade-digits-tinyvit_nano",
         "progress-handmade-digits-tinyvit_nano",
         "progress-seconds-handmade-digits-tinyvit_nano",
+        "effects-neggrad-handmade-digits-tinyvit_nano",
+        "effects-partial_neggrad-handmade-digits-tinyvit_nano",
+        "effects-neglora-handmade-digits-tinyvit_nano",
+        "map-alpha-rank-handmade-digits-tinyvit_nano",
+        "map-lr-epochs-handmade-digits-tinyvit_nano",
+        "parallel-handmade-digits-tinyvit_nano",
         "sparsity-handmade-digits-tinyvit_nano",
+        "classes-handmade-digits-tinyvit_nano",
+        "called-handmade-digits-tinyvit_nano",
+        "confidences-handmade-digits-tinyvit_nano",
     ]
     assert {f"{figure}-data" for figure in figures} | {"trials-handmade-digits-tinyvit_nano"} == set(usual.json)
 
