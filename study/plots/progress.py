@@ -49,7 +49,9 @@ def progress_figure(
     variants = list(dict.fromkeys(json.dumps(curve.axes) for curve in curves))
     for curve in curves:
         mark = method_mark(curve.method, methods)
-        xs, volumes = steps(getattr(curve, against), curve.hypervolumes)
+        spent = getattr(curve, against)
+        kept = steps(curve.hypervolumes)
+        xs, volumes = [round(spent[index], 3) for index in kept], [curve.hypervolumes[index] for index in kept]
         figure.add_scatter(
             x=xs,
             y=[volume_on_axis(volume, percent) for volume in volumes],
@@ -62,6 +64,9 @@ def progress_figure(
             },
             marker={"symbol": mark.symbol, "size": 6, "color": mark.color},
             name=plain(curve.name),
+            # What raised the volume is a trial; the end of the curve need not be one that did.
+            meta="trials",
+            customdata=[curve.ids[index] if raised(curve.hypervolumes, index) else None for index in kept],
             hoverinfo="text",
             hovertext=[
                 f"{plain(curve.name)}<br>after {_spent(x, against)}: {volume_text(volume, percent)}"
@@ -110,10 +115,15 @@ def is_share(objectives: Sequence[str]) -> bool:
     return all(METRICS[name].unit == "fraction" for name in objectives)
 
 
-def steps(xs: Sequence[float], volumes: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Where a curve of steps changes, and its end: the same line with fewer points."""
-    kept = [index for index in range(len(xs)) if index in (0, len(xs) - 1) or volumes[index] != volumes[index - 1]]
-    return [round(xs[index], 3) for index in kept], [volumes[index] for index in kept]
+def steps(volumes: Sequence[float]) -> list[int]:
+    """The places where a curve of steps begins, changes and ends: the same line with fewer points."""
+    ends = (0, len(volumes) - 1)
+    return [index for index in range(len(volumes)) if index in ends or raised(volumes, index)]
+
+
+def raised(volumes: Sequence[float], index: int) -> bool:
+    """Whether the trial at this place enlarged what was covered."""
+    return volumes[index] > (volumes[index - 1] if index else 0.0)
 
 
 def _spent(x: float, against: Against) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from neglora.objectives import GAP_METRICS
 from study.budget import Bought, Curve, bought, clock_unit, clocks, method_curves, second_budgets, trial_budgets
 from study.plots.progress import is_share, volume_text
 from study.sections.html import Html, join, table, tag
 from study.sections.source import Group, Source
-from study.sections.values import missing, percent
+from study.sections.values import images, missing, percent
 
 
 def equal_html(group: Group, source: Source) -> Html | None:
@@ -48,10 +49,24 @@ def equal_html(group: Group, source: Source) -> Html | None:
             "better) of the setting that would have been recommended by then: chosen on the selection half, shown on "
             f"the {source.reported_on}. Below, what the method's front had covered by then (selection half, higher is "
             "better). The nearest of a column is bold."
+            + _grain(group, source)
             + _about_cells(group)
             + (" Only trials that were measured in full by now can be chosen." if source.staged else ""),
             class_="note",
         ),
+    )
+
+
+def _grain(group: Group, source: Source) -> str:
+    """How much of a distance one image makes: smaller differences are none."""
+    record = source.by_trial.get(group.recommendation.trial or "")
+    count = None if record is None else images(record, "ua")
+    if record is None or not count:
+        return ""
+    total = count * len(record.replicates)
+    return (
+        f" One image to forget more or less, of {total:,}, moves the distance by "
+        f"{100 / (len(GAP_METRICS) * total):.2f} points."
     )
 
 

@@ -32,9 +32,18 @@ def facet_of(records, metric="ra", dataset="digits", model="tinyvit_nano", **mor
 
 
 def test_progress_draws_only_where_something_changed():
-    assert steps([1, 2, 3, 4, 5], [0.1, 0.1, 0.4, 0.4, 0.4]) == ([1, 3, 5], [0.1, 0.4, 0.4])
-    assert steps([1], [0.0]) == ([1], [0.0])
-    assert steps([], []) == ([], [])
+    assert steps([0.1, 0.1, 0.4, 0.4, 0.4]) == [0, 2, 4]
+    assert steps([0.0]) == [0]
+    assert steps([]) == []
+
+
+def test_what_enlarged_the_volume_is_a_trial_of_the_page():
+    records = [handmade.record(0, status="diverged", reason="nan")]
+    records += [handmade.record(number + 1, metrics=V(ua)) for number, ua in enumerate([0.5, 0.4, 0.9, 0.8])]
+    (trace,) = progress_figure(progress_info(trials_table(records), ["ua"])).data
+    assert trace.meta == "trials"
+    assert list(trace.x) == [1, 2, 4, 5]
+    assert [trial and trial[-4:] for trial in trace.customdata] == [None, "0001", "0003", None]
 
 
 def test_progress_is_in_percent_with_a_line_for_retrain():

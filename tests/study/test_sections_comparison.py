@@ -96,6 +96,13 @@ def test_equal_spending_names_the_nearest_and_marks_it():
     assert bold == ["23.00%", "22.00%", "22.00%", "25.00%", "25.00%"]
 
 
+def test_what_one_image_is_worth_is_said():
+    source = source_of(handmade.searched(8, (0, 1)))
+    text = text_of(equal_html(source.groups[0], source))
+    # 128 images on each of two replicates, one metric of four.
+    assert "One image to forget more or less, of 256, moves the distance by 0.10 points." in text
+
+
 def test_equals_share_the_praise():
     records = [handmade.record(0, metrics=V(gap=0.2)), handmade.record(0, method="neggrad", metrics=V(gap=0.2))]
     source = source_of(records)
