@@ -31,13 +31,13 @@ def ticks(parameter: Varied, most: int = 5) -> list[tuple[float, str]]:
 
 def ticked(parameter: Varied, most: int = 5) -> dict[str, Any]:
     """The ticks and range of a Plotly axis."""
-    found = ticks(parameter, most)
+    found = [(place, wrapped(text)) for place, text in ticks(parameter, most)]
     if parameter.absent:
         found = [(NOT_USED, "not<br>used"), *found]
     margin = 0.3 / max(len(parameter.levels) - 1, 1) if parameter.scale == "levels" else 0.04
     return {
         "tickvals": [place for place, _ in found],
-        "ticktext": [wrapped(text) for _, text in found],
+        "ticktext": [text for _, text in found],
         "tickangle": 0,
         "range": [(NOT_USED if parameter.absent else 0) - margin, 1 + margin],
     }

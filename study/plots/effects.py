@@ -82,8 +82,8 @@ def effects_figure(info: EffectsInfo, mark: Mark) -> go.Figure:
     """Draw it, one panel below the other, all on one scale of the metric, from 0."""
     count = len(info.effects)
     inner = count * (_PANEL + _BELOW + _ABOVE)
-    figure = go.Figure(layout=layout("", "", percent=False))
-    shared = figure.layout.to_plotly_json()
+    shared = layout("", "", percent=False)
+    traces: list[dict[str, Any]] = []
     highest = max([point.y for one in info.effects for point in one.points])
     top = 100 * 1.06 * max([highest, 0.001, *(value for one in info.effects for value in one.course)])
     made: dict[str, Any] = {"annotations": []}
@@ -115,10 +115,9 @@ def effects_figure(info: EffectsInfo, mark: Mark) -> go.Figure:
                 "showarrow": False,
             }
         )
-        for trace in (_points(one, mark), *_course(one, mark)):
-            figure.add_trace(trace.update(xaxis=f"x{number}", yaxis=f"y{number}"))
-    figure.update_layout(height=inner + 20, showlegend=False, **made)
-    return figure
+        axes = {"type": "scatter", "showlegend": False, "xaxis": f"x{number}", "yaxis": f"y{number}"}
+        traces += [axes | trace for trace in (_points(one, mark), *_course(one, mark))]
+    return go.Figure({"data": traces, "layout": shared | made | {"height": inner + 20, "showlegend": False}})
 
 
 def _at(one: Effect, value: Any) -> float:
@@ -126,25 +125,24 @@ def _at(one: Effect, value: Any) -> float:
     return NOT_USED if place is None else place
 
 
-def _points(one: Effect, mark: Mark) -> go.Scatter:
+def _points(one: Effect, mark: Mark) -> dict[str, Any]:
     """A dot for each trial; those on one level stand beside one another."""
     at = [_at(one, point.value) for point in one.points]
     if one.parameter.scale == "levels":
         width = 0.22 / max(len(one.parameter.levels) - 1, 1)
         sides = {place: iter(beside(at.count(place), width)) for place in sorted(set(at))}
         at = [place + next(sides[place]) for place in at]
-    return go.Scatter(
-        x=[round(place, 4) for place in at],
-        y=[round(100 * point.y, 3) for point in one.points],
-        mode="markers",
-        marker={"color": mark.color, "symbol": mark.symbol, "size": 6, "opacity": 0.45},
-        meta="trials",
-        customdata=[point.trial for point in one.points],
-        showlegend=False,
-    )
+    return {
+        "x": [round(place, 4) for place in at],
+        "y": [round(100 * point.y, 3) for point in one.points],
+        "mode": "markers",
+        "marker": {"color": mark.color, "symbol": mark.symbol, "size": 6, "opacity": 0.45},
+        "meta": "trials",
+        "customdata": [point.trial for point in one.points],
+    }
 
 
-def _course(one: Effect, mark: Mark) -> list[go.Scatter]:
+def _course(one: Effect, mark: Mark) -> list[dict[str, Any]]:
     if not one.course:
         return []
     texts = [
@@ -153,28 +151,27 @@ def _course(one: Effect, mark: Mark) -> list[go.Scatter]:
         for value, course, low, high in zip(one.values, one.course, one.low, one.high, strict=True)
     ]
     used = slice(0, len(one.values) - (one.values[-1] is None))
-    traces = []
+    traces: list[dict[str, Any]] = []
     if one.parameter.scale == "levels":
-        traces.append(_mean(one, used, texts, mark).update(error_y=_spread(one, used)))
+        traces.append(_mean(one, used, texts, mark) | {"error_y": _spread(one, used)})
     else:
         x = [_at(one, value) for value in one.values[used]]
         low, high = ([round(100 * max(value, 0), 3) for value in side[used]] for side in (one.low, one.high))
         traces.append(
-            go.Scatter(
-                x=[*x, *reversed(x)],
-                y=[*high, *reversed(low)],
-                fill="toself",
-                fillcolor="rgba(128,128,128,0.28)",
-                line={"width": 0},
-                mode="lines",
-                hoverinfo="skip",
-                showlegend=False,
-            )
+            {
+                "x": [*x, *reversed(x)],
+                "y": [*high, *reversed(low)],
+                "fill": "toself",
+                "fillcolor": "rgba(128,128,128,0.28)",
+                "line": {"width": 0},
+                "mode": "lines",
+                "hoverinfo": "skip",
+            }
         )
         traces.append(_mean(one, used, texts, mark))
     if one.values[-1] is None:
         left = slice(used.stop, len(one.values))
-        traces.append(_mean(one, left, texts, mark).update(mode="markers", error_y=_spread(one, left)))
+        traces.append(_mean(one, left, texts, mark) | {"mode": "markers", "error_y": _spread(one, left)})
     return traces
 
 
@@ -191,15 +188,14 @@ def _spread(one: Effect, part: slice) -> dict[str, Any]:
     }
 
 
-def _mean(one: Effect, part: slice, texts: list[str], mark: Mark) -> go.Scatter:
+def _mean(one: Effect, part: slice, texts: list[str], mark: Mark) -> dict[str, Any]:
     lined = one.parameter.ordered
-    return go.Scatter(
-        x=[_at(one, value) for value in one.values[part]],
-        y=[round(100 * value, 3) for value in one.course[part]],
-        mode="lines+markers" if one.parameter.scale == "levels" and lined else "lines" if lined else "markers",
-        line={"color": mark.color, "width": 3},
-        marker={"color": mark.color, "symbol": "diamond", "size": 11, "line": {"color": "#ffffff", "width": 1}},
-        hoverinfo="text",
-        hovertext=texts[part],
-        showlegend=False,
-    )
+    return {
+        "x": [_at(one, value) for value in one.values[part]],
+        "y": [round(100 * value, 3) for value in one.course[part]],
+        "mode": "lines+markers" if one.parameter.scale == "levels" and lined else "lines" if lined else "markers",
+        "line": {"color": mark.color, "width": 3},
+        "marker": {"color": mark.color, "symbol": "diamond", "size": 11, "line": {"color": "#ffffff", "width": 1}},
+        "hoverinfo": "text",
+        "hovertext": texts[part],
+    }

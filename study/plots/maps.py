@@ -109,8 +109,8 @@ def _tile(column: int, row: int, own: list[tuple[float, str]]) -> Tile:
 
 def map_figure(info: MapInfo) -> go.Figure:
     """Draw it: in each tile the mean gap in percent and the number of trials; a tile without trials stays empty."""
-    figure = go.Figure(layout=layout("", "", percent=False))
-    shared = figure.layout.to_plotly_json()
+    shared = layout("", "", percent=False)
+    traces = []
     heights = [_AROUND + _ROW * len(panel.rows) for panel in info.panels]
     whole = sum(heights)
     means = [100 * tile.mean for panel in info.panels for tile in panel.tiles]
@@ -138,24 +138,26 @@ def map_figure(info: MapInfo) -> go.Figure:
                 _text(written, tile.column, tile.row, f"x{number}", f"y{number}")
                 | {"font": {"color": "#000000" if light else "#ffffff", "size": 12}}
             )
-        figure.add_heatmap(
-            x=list(range(len(panel.columns))),
-            y=list(range(len(panel.rows))),
-            z=z,
-            zmin=low,
-            zmax=high,
-            colorscale=[list(stop) for stop in _SCALE],
-            showscale=False,
-            xgap=2,
-            ygap=2,
-            hoverinfo="text",
-            hovertext=hover,
-            hoverongaps=False,
-            xaxis=f"x{number}",
-            yaxis=f"y{number}",
+        traces.append(
+            {
+                "type": "heatmap",
+                "x": list(range(len(panel.columns))),
+                "y": list(range(len(panel.rows))),
+                "z": z,
+                "zmin": low,
+                "zmax": high,
+                "colorscale": [list(stop) for stop in _SCALE],
+                "showscale": False,
+                "xgap": 2,
+                "ygap": 2,
+                "hoverinfo": "text",
+                "hovertext": hover,
+                "hoverongaps": False,
+                "xaxis": f"x{number}",
+                "yaxis": f"y{number}",
+            }
         )
-    figure.update_layout(height=whole + 20, showlegend=False, **made)
-    return figure
+    return go.Figure({"data": traces, "layout": shared | made | {"height": whole + 20, "showlegend": False}})
 
 
 def _axis(texts: Sequence[str], title: str, anchor: str) -> dict[str, Any]:

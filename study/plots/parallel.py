@@ -183,7 +183,7 @@ def _outcome(name: str, values: Sequence[float | None], retrain: Record | None) 
 
 def parallel_figure(info: ParallelInfo) -> go.Figure:
     """Draw it: the first axis on top; faint lines, lines of fronts, and thick ones of what is recommended."""
-    figure = go.Figure(layout=layout("", "", percent=False))
+    traces: list[dict[str, Any]] = []
     annotations, shapes = [], []
     ends = _END if any(axis.missed for axis in info.axes) else 1.0
     for index, axis in enumerate(info.axes):
@@ -204,42 +204,49 @@ def parallel_figure(info: ParallelInfo) -> go.Figure:
             mark = method_mark(method, info.methods)
             lines = [line for line in info.lines if line.method == method and belongs(line)]
             if lines:
-                _draw(figure, info, method, lines, _rgba(mark.color, alpha), width, mark.symbol)
+                traces += _drawn(info, method, lines, _rgba(mark.color, alpha), width, mark.symbol)
     for method in info.methods:
         mark = method_mark(method, info.methods)
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            mode="lines+markers",
-            line={"color": mark.color, "width": 2},
-            marker={"color": mark.color, "symbol": mark.symbol, "size": 8},
-            name=plain(method),
-            legendgroup=plain(method),
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [None],
+                "y": [None],
+                "mode": "lines+markers",
+                "line": {"color": mark.color, "width": 2},
+                "marker": {"color": mark.color, "symbol": mark.symbol, "size": 8},
+                "name": plain(method),
+                "legendgroup": plain(method),
+            }
         )
     marked = [(axis.retrain, -index) for index, axis in enumerate(info.axes) if axis.retrain is not None]
     if marked:
-        figure.add_scatter(
-            x=[x for x, _ in marked],
-            y=[y for _, y in marked],
-            mode="markers",
-            marker={"color": RETRAIN_MARK.color, "symbol": RETRAIN_MARK.symbol, "size": 13},
-            name="Retrain",
-            hoverinfo="skip",
+        traces.append(
+            {
+                "type": "scatter",
+                "x": [x for x, _ in marked],
+                "y": [y for _, y in marked],
+                "mode": "markers",
+                "marker": {"color": RETRAIN_MARK.color, "symbol": RETRAIN_MARK.symbol, "size": 13},
+                "name": "Retrain",
+                "hoverinfo": "skip",
+            }
         )
-    figure.update_layout(
-        height=_AXIS * len(info.axes) + 90,
-        xaxis={"visible": False, "range": [-0.03, ends + 0.03], "fixedrange": True},
-        yaxis={"visible": False, "range": [-len(info.axes) + 0.35, 0.45], "fixedrange": True},
-        legend={"y": -0.02},
-        annotations=annotations,
-        shapes=shapes,
-    )
-    return figure
+    shared = layout("", "", percent=False)
+    shared |= {
+        "height": _AXIS * len(info.axes) + 90,
+        "xaxis": {"visible": False, "range": [-0.03, ends + 0.03], "fixedrange": True},
+        "yaxis": {"visible": False, "range": [-len(info.axes) + 0.35, 0.45], "fixedrange": True},
+        "legend": shared["legend"] | {"y": -0.02},
+        "annotations": annotations,
+        "shapes": shapes,
+    }
+    return go.Figure({"data": traces, "layout": shared})
 
 
-def _draw(
-    figure: go.Figure, info: ParallelInfo, method: str, lines: Sequence[Line], color: str, width: float, symbol: str
-) -> None:
+def _drawn(
+    info: ParallelInfo, method: str, lines: Sequence[Line], color: str, width: float, symbol: str
+) -> list[dict[str, Any]]:
     """Lines, and on them marks that can be selected; a gap after each line, and where a value was not measured."""
     x: list[float | None] = []
     y: list[float | None] = []
@@ -253,10 +260,20 @@ def _draw(
         x.append(None)
         y.append(None)
         trials.append(None)
-    common: dict[str, Any] = {"x": x, "y": y, "meta": "trials", "customdata": trials, "legendgroup": plain(method)}
-    figure.add_scatter(mode="lines", line={"color": color, "width": width}, showlegend=False, **common)
+    common = {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "meta": "trials",
+        "customdata": trials,
+        "legendgroup": plain(method),
+        "showlegend": False,
+    }
     marker = {"color": color, "symbol": symbol, "size": 4 if width < 3 else 9}
-    figure.add_scatter(mode="markers", marker=marker, showlegend=False, **common)
+    return [
+        common | {"mode": "lines", "line": {"color": color, "width": width}},
+        common | {"mode": "markers", "marker": marker},
+    ]
 
 
 def _rgba(color: str, alpha: float) -> str:
