@@ -42,7 +42,8 @@ def classes_finding(info: ClassesInfo) -> str:
     before, after = most.shares[part][info.base], most.shares[part][RECOMMENDED]
     fell = f"{most.name} on {_IMAGES[part]}, from {_percent(before)} to {_percent(after)} of {before.images:,} images"
     if not info.paid:
-        return f"None of the {len(info.kept)} {of_those} lost more than chance explains; the largest drop is that of {fell}."
+        none = f"None of the {len(info.kept)} {of_those} lost more than chance explains"
+        return f"{none}; the largest drop is that of {fell}."
     names = ", ".join(one.name for one in info.paid[:_NAMED])
     more = f" and {len(info.paid) - _NAMED} more" if len(info.paid) > _NAMED else ""
     return (

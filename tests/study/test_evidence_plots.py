@@ -117,8 +117,8 @@ def test_the_finding_names_who_paid_and_how_much():
     )
     little = details([100] * 3 + [0] + [100] * 5 + [97], [49] * 3 + [0] + [49] * 6, calls(d5=100))
     assert classes_finding(classes_info(seen(after=(little,)))) == (
-        "None of the 9 classes that stay lost more than chance explains; the largest drop is that of digit 9 on training "
-        "images, from 100.00% to 97.00% of 100 images."
+        "None of the 9 classes that stay lost more than chance explains; the largest drop is that of digit 9 on "
+        "training images, from 100.00% to 97.00% of 100 images."
     )
     assert classes_finding(classes_info(seen(after=(ORACLE,)))) == "None of the 9 classes that stay lost accuracy."
 
