@@ -1,6 +1,7 @@
 // Draws figures from the data beside them: some at load, the others when a reader comes near, all before printing.
 page.drawing = (() => {
   const AT_ONCE = 3;
+  const BUTTONS = 34;
   // As wide as an A4 page between its margins.
   const PRINTED = 640;
   const figures = Array.from(document.querySelectorAll(".figure[data-figure]"));
@@ -14,11 +15,13 @@ page.drawing = (() => {
     if (group) page.trials.describe(group, data);
     page.theme.paint(layout, printing);
     page.legend.prepare(figure, layout);
+    // Plotly's buttons lie on the upper edge: above the marks there, not on them.
+    layout.margin.t = Math.max(layout.margin.t, BUTTONS);
     const linked = group && data.some(page.trials.ofTrials);
     Plotly.newPlot(figure, data, layout, {
       responsive: true,
       displaylogo: false,
-      modeBarButtonsToRemove: linked ? [] : ["select2d", "lasso2d"],
+      modeBarButtonsToRemove: ["zoomIn2d", "zoomOut2d", "autoScale2d", ...(linked ? [] : ["select2d", "lasso2d"])],
     });
     page.linking.attach(figure);
     page.legend.attach(figure);

@@ -1,7 +1,8 @@
 // One legend and one zoom for several figures: those in the same `.linked` element.
 page.legend = (() => {
   const figuresOf = (button) => Array.from(button.closest(".linked").querySelectorAll(".figure.js-plotly-plot"));
-  let zooming = false;
+  // Figures that move because a button was pressed: Plotly tells of that later.
+  const zooming = new Set();
 
   function press(button, on) {
     button.setAttribute("aria-pressed", String(on));
@@ -19,11 +20,10 @@ page.legend = (() => {
   }
 
   function zoom(figure, ranges) {
-    zooming = true;
+    zooming.add(figure);
     Plotly.relayout(figure, ranges
       ? { "xaxis.range": ranges[0], "yaxis.range": ranges[1] }
       : { "xaxis.autorange": true, "yaxis.autorange": true });
-    zooming = false;
   }
 
   for (const bar of document.querySelectorAll(".zoom")) {
@@ -49,7 +49,7 @@ page.legend = (() => {
     const bar = figure.closest(".linked") && figure.closest(".linked").querySelector(".zoom");
     if (!bar) return;
     figure.on("plotly_relayout", (changed) => {
-      if (zooming || !Object.keys(changed).some((name) => /^[xy]axis\.(range|autorange)/.test(name))) return;
+      if (!Object.keys(changed).some((name) => /^[xy]axis\.(range|autorange)/.test(name)) || zooming.delete(figure)) return;
       for (const button of bar.querySelectorAll("button[data-zoom]")) press(button, false);
     });
   }

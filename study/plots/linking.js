@@ -2,10 +2,15 @@
 page.linking = (() => {
   const OVERLAY = "highlighted";
   const highlighted = new Map();
+  // Figures whose outline is taken away, of which Plotly tells as if a reader had selected nothing.
+  const unoutlining = new Set();
+  // How opaque the lines of a figure are while nothing is highlighted.
+  const usual = new WeakMap();
   // Long lists are read in the figures.
   const LISTED = 20;
 
   const drawnIn = (group) => Array.from(group.root.querySelectorAll(".figure.js-plotly-plot"));
+  const opaque = (color) => String(color).replace(/^rgba\((.*),[^,]*\)$/, "rgb($1)");
   const hasMarks = (trace) => (trace.mode || "markers").includes("markers");
 
   // Marks are dimmed by Plotly; lines are dimmed whole, and those of highlighted trials drawn again above them.
@@ -21,7 +26,8 @@ page.linking = (() => {
     if (scatters.length) Plotly.restyle(figure, { selectedpoints: chosen }, scatters);
     const lines = scatters.filter((place) => page.trials.ofTrials(figure.data[place]) && !hasMarks(figure.data[place]));
     if (!lines.length) return;
-    Plotly.restyle(figure, { opacity: ids ? 0.15 : 1 }, lines);
+    if (!usual.has(figure)) usual.set(figure, lines.map((place) => figure.data[place].opacity ?? 1));
+    Plotly.restyle(figure, { opacity: usual.get(figure).map((opacity) => (ids ? 0.15 * opacity : opacity)) }, lines);
     if (!ids) return;
     Plotly.addTraces(figure, lines.map((place) => {
       const trace = figure.data[place];
@@ -29,22 +35,24 @@ page.linking = (() => {
       const { xaxis, yaxis, line, legendgroup, visible } = trace;
       return {
         type: "scatter", mode: "lines", x: kept(trace.x), y: kept(trace.y), xaxis, yaxis, legendgroup, visible,
-        line: { ...line, width: 3 }, hoverinfo: "skip", showlegend: false, meta: OVERLAY,
+        line: line && line.color ? { ...line, color: opaque(line.color), width: 3 } : { width: 3 }, hoverinfo: "skip", showlegend: false, meta: OVERLAY,
       };
     }));
   }
 
-  // Outlines of boxes and lassos stay in the figure where they were drawn, as long as they hold.
+  // As long as there is the outline of a box or lasso, Plotly dims what is outside of it, Retrain too.
   function unoutlined(figure) {
-    if ((figure.layout.selections || []).length) Plotly.relayout(figure, { selections: [] });
+    if (!(figure.layout.selections || []).length) return;
+    unoutlining.add(figure);
+    Plotly.relayout(figure, { selections: [] }).then(() => unoutlining.delete(figure));
   }
 
-  function highlight(group, given, source = null) {
+  function highlight(group, given) {
     const ids = new Set(given.filter((id) => id !== null && id !== undefined));
     if (!ids.size) return clear(group);
     highlighted.set(group, ids);
     for (const figure of drawnIn(group)) {
-      if (figure !== source) unoutlined(figure);
+      unoutlined(figure);
       apply(figure, ids);
     }
     tell(group, ids);
@@ -97,7 +105,8 @@ page.linking = (() => {
     const trialsOf = (event) => event.points.filter((point) => page.trials.ofTrials(point.data))
       .map((point) => point.customdata).filter((id) => id !== null && id !== undefined);
     figure.on("plotly_selected", (event) => {
-      if (event) highlight(group, trialsOf(event), figure);
+      // Plotly writes the outline down once it has told of it.
+      if (event && !unoutlining.has(figure)) setTimeout(() => highlight(group, trialsOf(event)), 0);
     });
     figure.on("plotly_deselect", () => clear(group));
     figure.on("plotly_doubleclick", () => clear(group));

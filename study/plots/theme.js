@@ -4,19 +4,22 @@
 const page = {};
 
 page.theme = (() => {
-  const PRINTED = { ink: "#1b1f24", grid: "rgba(0,0,0,0.15)", paper: "#ffffff" };
+  const PRINTED = { ink: "#1b1f24", soft: "#57606a", grid: "rgba(0,0,0,0.15)", paper: "#ffffff" };
 
   function colours(printing) {
     if (printing) return PRINTED;
     const style = getComputedStyle(document.documentElement);
     const value = (name) => style.getPropertyValue(`--${name}`).trim();
-    return { ink: value("ink"), grid: value("grid"), paper: value("paper") };
+    return { ink: value("ink"), soft: value("soft"), grid: value("grid"), paper: value("paper") };
   }
 
   // What changes in a layout, by the names that Plotly.relayout takes.
   function changes(layout, printing) {
-    const { ink, grid, paper } = colours(printing);
-    const found = { "font.color": ink, "hoverlabel.bgcolor": paper, "hoverlabel.font.color": ink };
+    const { ink, soft, grid, paper } = colours(printing);
+    const found = {
+      "font.color": ink, "hoverlabel.bgcolor": paper, "hoverlabel.font.color": ink,
+      "modebar.bgcolor": "rgba(0,0,0,0)", "modebar.color": soft, "modebar.activecolor": ink,
+    };
     for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
       found[`${name}.gridcolor`] = grid;
       found[`${name}.linecolor`] = grid;

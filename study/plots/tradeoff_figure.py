@@ -17,6 +17,8 @@ ON_SUBSETS = "on subsets only"
 RECOMMENDED = "recommended"
 RING = Mark("#E69F00", "circle-open")
 
+#: So many marks of a method are drawn smaller and fainter.
+_MANY = 200
 #: How dense the colour of an area is: of what a method covers in every replicate, and in some of them.
 _ALWAYS, _SOMETIMES = 0.05, 0.22
 #: Names beside marks that are nearer to one another than this share of the plot would cover one another.
@@ -36,7 +38,8 @@ def tradeoff_figure(info: Tradeoff) -> go.Figure:
         line = sorted((point for point in points if point.on_front), key=lambda point: (point.x, -point.y))
         rest = [point for point in points if not point.on_front]
         if rest:
-            _trials(figure, method, rest, {"color": mark.color, "symbol": mark.symbol, "size": 7, "opacity": 0.4})
+            faint = {"size": 7, "opacity": 0.4} if len(rest) < _MANY else {"size": 5, "opacity": 0.25}
+            _trials(figure, method, rest, {"color": mark.color, "symbol": mark.symbol, **faint})
         _trials(
             figure,
             method,

@@ -28,6 +28,8 @@ FRONTS = {
     "UA and MIA-Efficacy": ("ua", "mia"),
     "UA, RA, TA and MIA-Efficacy together": GAP_METRICS,
 }
+#: What a row of the table holds, in this order.
+TRIAL_KEYS = ("id", "method", "outcome", "words", "values", "costs", "fronts", "head")
 COSTS = ("Unlearning took", "Measuring took", "Memory at its peak", "Trained parameters", "Measured on")
 
 
