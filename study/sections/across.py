@@ -29,7 +29,9 @@ def across_html(source: Source) -> Html | None:
     return tag(
         "section",
         tag("h3", "All datasets and models side by side"),
+        tag("h4", "How near each method comes to Retrain"),
         _gap_table(blocks, source),
+        tag("h4", "What forgetting costs everywhere"),
         figures_html(*(_facets(metric, source) for metric in _AGAINST)),
         _ranks_html(blocks, source),
         class_="across",
@@ -163,8 +165,9 @@ def _points(below: float) -> str:
 
 def _ranks_html(blocks: list[dict[str, float | None]], source: Source) -> Html:
     ranks = compare_ranks(blocks)
+    heading = tag("h4", "Whether methods differ by more than chance")
     if ranks is None:
-        return tag("p", too_few(blocks), class_="note")
+        return join(heading, tag("p", too_few(blocks), class_="note"))
     figure = figure_html(
         f"ranks-{_slug(source)}",
         "Average ranks",
@@ -175,7 +178,7 @@ def _ranks_html(blocks: list[dict[str, float | None]], source: Source) -> Html:
         ranks_figure(ranks),
         finding=ranks_finding(ranks),
     )
-    return tag("div", figure, class_="figures")
+    return join(heading, figures_html(figure))
 
 
 def ranks_finding(ranks: Ranks) -> str:

@@ -76,7 +76,7 @@ def _group_html(runs: Runs) -> Html:
         drawn.append(
             figure_html(
                 f"repeated-{against}-{group.slug}",
-                f"What the search gained, by {against if against == 'trials' else unit}, over {len(runs)} repetitions",
+                f"By {against if against == 'trials' else unit}, over {len(runs)} repetitions",
                 f"Lines are medians over {len(runs)} repetitions, bands go {band_name(len(runs))}. "
                 f"{volume_gloss(objectives, share)}",
                 repeated_figure(bands, x_title=x_title, percent=share),
@@ -85,8 +85,10 @@ def _group_html(runs: Runs) -> Html:
         )
     return join(
         tag("h3", f"{group.title}: over {len(runs)} repetitions"),
+        tag("h4", "What the search gained"),
         figures_html(*drawn),
         None if len(kinds) > 1 else tag("p", no_seconds(found), class_="note"),
+        tag("h4", "How the methods compare"),
         _equal(runs, curves, unit),
         _duels(group, curves, share),
     )
