@@ -15,6 +15,9 @@ SIDES = ("forget", "retain", "test")
 #: The images that right answers are counted on.
 PARTS = ("train", "test")
 
+#: No dataset has more images: a count beyond is none.
+MOST_IMAGES = 10**9
+
 Counts = tuple[int, ...]
 Stretches = tuple[tuple[float, float], ...]
 
@@ -177,7 +180,7 @@ def _seen(replicate: Mapping[str, Any], details: Mapping[str, Any] | None) -> Se
 
 def _counts(given: Any) -> Counts:
     """Counts as they are; none where any is not one."""
-    return tuple(given) if given and all(type(value) is int and value >= 0 for value in given) else ()
+    return tuple(given) if given and all(type(value) is int and 0 <= value <= MOST_IMAGES for value in given) else ()
 
 
 def _stretches(given: Any) -> Stretches | None:

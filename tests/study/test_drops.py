@@ -38,6 +38,15 @@ def test_it_is_scipys(before, after):
     assert fisher_drop(before, after) == pytest.approx(expected, rel=1e-8)
 
 
+def test_of_a_thousand_million_images_it_is_found_at_once():
+    whole = 10**9
+    assert fisher_drop((whole - 10**8, whole), (whole - 10**8 - 10**6, whole)) < 1e-99
+    assert fisher_drop((whole // 2, whole), (whole // 2, whole)) == pytest.approx(0.5, abs=1e-3)
+    # A drop of one standard deviation: the normal tail.
+    assert fisher_drop((5 * 10**8, whole), (5 * 10**8 - 22361, whole)) == pytest.approx(0.1587, abs=2e-3)
+    assert fisher_drop((0, whole), (whole, whole)) == pytest.approx(1.0)
+
+
 def test_what_rose_or_stayed_is_no_drop():
     assert fisher_drop((40, 50), (45, 50)) > 0.5
     assert fisher_drop((50, 50), (50, 50)) == 1.0

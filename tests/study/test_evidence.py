@@ -62,6 +62,7 @@ def test_replicates_that_say_nothing_are_counted():
         (("called",), [1] * 9),
         (("called",), [0] * 10),
         (("called",), [1.5] * 10),
+        (("called",), [10**300] * 10),
         (("classes", "train", "right"), [10**6] * 10),
         (("classes", "test"), None),
         (("confidences", "retain"), [1]),
