@@ -77,7 +77,8 @@ def test_every_figure_of_a_report_has_its_picture(kind):
     pictures = re.findall(r'<noscript><img src="data:image/png;base64,([^"]+)" alt="([^"]+)"', page)
     assert len(pictures) == len(drawn)
     sizes = [len(base64.b64decode(image)) for image, _ in pictures]
-    assert 2_000 < min(sizes) <= max(sizes) < 40_000
+    assert 2_000 < min(sizes) <= max(sizes) < 60_000
+    assert sum(sizes) / len(sizes) < 16_000
     assert all(len(text) > 20 for _, text in pictures)
 
 

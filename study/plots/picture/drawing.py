@@ -39,7 +39,7 @@ _SETTINGS: dict[str, Any] = {
     "hatch.linewidth": 0.8,
 }
 #: Colours of a PNG: few are drawn, and the rest are their edges.
-_COLOURS = 96
+_COLOURS = 64
 
 Pair = tuple[str, str]
 
@@ -64,7 +64,7 @@ def picture_png(spec: Mapping[str, Any], scale: float = 1.0) -> bytes:
         _COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
     )
     held = io.BytesIO()
-    image.save(held, "PNG", compress_level=7)
+    image.save(held, "PNG", compress_level=9)
     return held.getvalue()
 
 
