@@ -1,5 +1,6 @@
 """The report's figures under a reader's hands: highlighting, the panel, legend, zoom; by mouse and by keyboard."""
 
+import itertools
 import re
 
 import handmade
@@ -367,6 +368,9 @@ def test_everything_is_drawn_in_light_colours_before_printing(opened):
     for hidden in (".picker", ".trial-panel", ".highlights", ".zoom button"):
         assert page.locator(hidden).first.is_hidden()
     assert page.locator(".legend button").first.is_visible()
+    # One below the other: nothing is drawn over its neighbour.
+    boxes = [page.locator(f"#tradeoff-ua-{metric}-{LINKED}").bounding_box() for metric in AGAINST]
+    assert [one["y"] >= other["y"] + other["height"] for other, one in itertools.pairwise(boxes)] == [True, True]
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert "#1b1f24" not in page.evaluate(inks)
