@@ -11,6 +11,7 @@ page.drawing = (() => {
   function draw(figure, printing = false) {
     if (isDrawn(figure)) return;
     const { data, layout } = JSON.parse(document.getElementById(figure.dataset.figure).textContent);
+    page.trials.unpack(data);
     const group = page.trials.groupOf(figure);
     if (group) page.trials.describe(group, data);
     page.theme.paint(layout, printing);

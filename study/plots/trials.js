@@ -63,6 +63,14 @@ page.trials = (() => {
 
   const groups = Array.from(document.querySelectorAll('script[type="application/json"][id^="trials-"]'), read);
   const groupOf = (element) => groups.find((group) => group.root.contains(element)) || null;
+  // Ids that repeat along a trace are written once, with their places.
+  function unpack(traces) {
+    for (const trace of traces.filter((one) => one.meta === "trials" && one.customdata && one.customdata.trials)) {
+      const { trials, places } = trace.customdata;
+      trace.customdata = places.map((place) => (place === null ? null : trials[place]));
+    }
+  }
+
   const ofTrials = (trace) => trace.meta === "trials" && Array.isArray(trace.customdata);
 
   // Gives traces of trials their hover texts, behind those that they have, and how they look beside highlighted ones.
@@ -77,5 +85,5 @@ page.trials = (() => {
     }
   }
 
-  return { groups, groupOf, ofTrials, describe };
+  return { groups, groupOf, ofTrials, unpack, describe };
 })();

@@ -35,7 +35,7 @@ def figure_html(
         at_load: draw it when the page loads, rather than when a reader comes near it.
     """
     spec = json.loads(figure.to_json(validate=False))
-    shown = {"data": spec["data"], "layout": spec["layout"]}
+    shown = {"data": [_packed(trace) for trace in spec["data"]], "layout": spec["layout"]}
     return tag(
         "figure",
         tag("h5", title),
@@ -45,6 +45,8 @@ def figure_html(
             class_="figure",
             data_figure=f"{identifier}-data",
             data_at_load=at_load,
+            # So that what is below does not move when it is drawn.
+            style=f"min-height:{spec['layout']['height']}px" if "height" in spec["layout"] else None,
             role="img",
             aria_label=f"{title}. {finding}",
         ),
@@ -52,6 +54,17 @@ def figure_html(
         tag("noscript", _still(json.dumps(shown, sort_keys=True), f"{title}. {finding}")),
         tag("figcaption", tag("strong", finding), " ", caption),
     )
+
+
+def _packed(trace: dict[str, Any]) -> dict[str, Any]:
+    """Trial ids that repeat along a trace, once each with their places; the page's script unpacks them."""
+    along = trace.get("customdata")
+    if trace.get("meta") != "trials" or not isinstance(along, list):
+        return trace
+    places = {trial: place for place, trial in enumerate(dict.fromkeys(one for one in along if one is not None))}
+    if 2 * len(places) > len(along):
+        return trace
+    return trace | {"customdata": {"trials": list(places), "places": [places.get(trial) for trial in along]}}
 
 
 @dataclass(frozen=True)

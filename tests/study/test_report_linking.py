@@ -259,6 +259,13 @@ def test_figures_that_are_drawn_later_are_highlighted_too(opened):
     highlight(page, [CHOSEN])
     draw_all(page)
     assert set(map(tuple, page.evaluate(HIGHLIGHTED, LINKED).values())) == {(CHOSEN,)}
+    # One whose ids are written once each, although a line passes many axes.
+    marks = page.locator(f"#parallel-{LINKED}").evaluate(
+        """figure => figure.data.filter(page.trials.ofTrials)
+            .flatMap(trace => (trace.selectedpoints || []).map(point => trace.customdata[point]))"""
+    )
+    assert len(marks) > 3
+    assert set(marks) == {CHOSEN}
 
 
 def test_lines_of_highlighted_trials_are_drawn_again_above_the_others(opened):

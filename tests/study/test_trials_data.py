@@ -3,9 +3,11 @@
 import json
 
 import handmade
+import plotly.graph_objects as go
 import pytest
 
 from study.aggregate import reproduce_command
+from study.sections.figure import figure_html, figures_of
 from study.sections.source import Source
 from study.sections.trials import FRONTS, TRIAL_KEYS, trials_data
 
@@ -108,3 +110,16 @@ def test_settings_that_need_quotes_make_the_same_command(params):
     table = table_of([own])
     (row,) = rows_of(table).values()
     assert command(table, row) == reproduce_command(own, handmade.study())
+
+
+def test_ids_that_repeat_along_a_line_are_written_once():
+    lines = {"meta": "trials", "x": [1, 2, 3, None, 1, 2], "y": [1, 2, 3, None, 1, 2]}
+    figure = go.Figure(layout={"height": 300})
+    figure.add_scatter(**lines, customdata=["a", "a", "a", None, "b", "b"])
+    figure.add_scatter(**lines, customdata=list("abcdef"))
+    figure.add_scatter(**lines | {"meta": None}, customdata=["a"] * 6)
+    written = figure_html("x", "title", "caption", figure, finding="finding")
+    first, second, third = (trace["customdata"] for trace in figures_of(written)[0].spec["data"])
+    assert first == {"trials": ["a", "b"], "places": [0, 0, 0, None, 1, 1]}
+    assert (second, third) == (list("abcdef"), ["a"] * 6)
+    assert "min-height:300px" in written
