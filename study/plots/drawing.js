@@ -24,6 +24,8 @@ page.drawing = (() => {
       displaylogo: false,
       modeBarButtonsToRemove: ["zoomIn2d", "zoomOut2d", "autoScale2d", ...(linked ? [] : ["select2d", "lasso2d"])],
     });
+    // With Plotly's buttons in it, it is no image any more; its name stays.
+    figure.setAttribute("role", "group");
     page.linking.attach(figure);
     page.legend.attach(figure);
   }
