@@ -32,7 +32,8 @@ class Share:
         total: that, and what it makes together with others (total index): shares in total may add up to more than 1.
         low, high: the interval of `total` over resamples of the trials (1.96 standard deviations). It is about what
             other trials might have told, and not about what a forest sees too little of: weak interactions, and weak
-            settings beside a strong one, whose shares it takes for smaller than they are.
+            settings beside a strong one, whose shares it takes for smaller than they are. Of simulated studies of 40 to
+            300 trials it held the true share in 60% to 100%, not in 95%.
     """
 
     parameter: str

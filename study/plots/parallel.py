@@ -219,6 +219,11 @@ def parallel_figure(info: ParallelInfo) -> go.Figure:
                 "legendgroup": plain(method),
             }
         )
+    if any(line.recommended for line in info.lines):
+        line = {"color": "#808080", "width": 4}
+        traces.append(
+            {"type": "scatter", "x": [None], "y": [None], "mode": "lines", "line": line, "name": "recommended"}
+        )
     marked = [(axis.retrain, -index) for index, axis in enumerate(info.axes) if axis.retrain is not None]
     if marked:
         traces.append(
@@ -254,7 +259,7 @@ def _drawn(
     for line in lines:
         for index, place in enumerate(line.places):
             at = NOT_USED if place is None and index < info.settings else place
-            x.append(None if at is None else round(at, 4))
+            x.append(None if at is None else round(at, 3))
             y.append(None if at is None else -index)
             trials.append(line.trial)
         x.append(None)

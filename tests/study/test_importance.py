@@ -211,3 +211,14 @@ def test_runs_that_differ_in_epochs_alone_are_seen_or_not_together():
     found, own = shares({"lr": lr, "epochs": [1, 2] * 40}, noise)
     assert found.r2 < LEAST_R2
     assert not own
+
+
+def test_intervals_hold_the_true_share_more_often_than_not():
+    """Not in 95% of studies: a forest's own bias is in no interval."""
+    held = []
+    for seed in range(10):
+        settings = uniform(100, seed=seed)
+        noise = np.random.default_rng(100 + seed).normal(size=100) / 4
+        _, own = shares(settings, 2 * settings["a"] + settings["b"] + noise)
+        held += [own[name].low <= share <= own[name].high for name, share in (("a", 0.8), ("b", 0.2))]
+    assert sum(held) >= 12
