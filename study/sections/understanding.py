@@ -127,7 +127,8 @@ def _importance(group: Group, methods: Mapping[str, Understood], label: str) -> 
     figure = figure_html(
         f"importance-{group.slug}", "Which setting matters", caption, importance_figure(info), finding=info.finding
     )
-    return tag("div", figures_html(figure), _shares(group, methods, label), reasons, class_="importance")
+    shares = tag("div", _shares(group, methods, label), reasons)
+    return tag("div", figures_html(figure), shares, class_="importance")
 
 
 def _shares(group: Group, methods: Mapping[str, Understood], label: str) -> Html:

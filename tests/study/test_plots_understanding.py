@@ -205,7 +205,7 @@ def test_lines_pass_their_values_and_what_came_of_them():
     # Retrain's TA of 97% is beyond all trials: the axis reaches it.
     assert info.axes[4].retrain == 1.0
     figure = parallel_figure(info)
-    thick = [trace for trace in figure.data if trace.mode == "lines" and trace.line.width == 4]
+    thick = [trace for trace in figure.data if trace.meta == "trials" and trace.line.width == 4]
     assert [set(trace.customdata) for trace in thick] == [{records[2].trial, None}]
     # A gap after each line: no line goes on as another.
     for trace in (trace for trace in figure.data if trace.meta == "trials"):

@@ -66,5 +66,5 @@ def test_everything_that_is_seen_is_named(opened):
     nameless = "Array.from(document.querySelectorAll('[data-figure]'), f => f.getAttribute('aria-label') || '')"
     labels = page.evaluate(nameless)
     assert len(labels) > 20
-    # Each says what it shows, with a number, and none says it twice.
-    assert all(any(character.isdigit() for character in label) and len(label) > 40 for label in labels)
+    # Each says what it shows, with a number, or why there is nothing to say.
+    assert [label for label in labels if not (any(map(str.isdigit, label)) or "too few trials" in label)] == []
