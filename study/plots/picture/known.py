@@ -9,8 +9,8 @@ from typing import Any
 _FONT = ("font.size", "font.color", "font.family", "font.weight")
 #: Shown when a reader points at something, or clicks it: nothing of a picture.
 _POINTED_AT = (
-    "type", "uid", "meta", "customdata", "ids", "hoverinfo", "hovertext", "hovertemplate", "hoverlabel.*", "hoveron",
-    "selectedpoints", "selected.*", "unselected.*", "legendgrouptitle.*", "legendrank",
+    "type", "uid", "meta", "customdata", "customdata.*", "ids", "hoverinfo", "hovertext", "hovertemplate",
+    "hoverlabel.*", "hoveron", "selectedpoints", "selected.*", "unselected.*", "legendgrouptitle.*", "legendrank",
 )  # fmt: skip
 _EVERY = (*_POINTED_AT, "name", "visible", "showlegend", "legendgroup", "opacity", "xaxis", "yaxis", "x", "y", "_index")
 _ERRORS = tuple(
