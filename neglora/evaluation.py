@@ -148,7 +148,8 @@ def _attacked(
     if attacks == "all":
         for name in FEATURES:
             if name != "mia":
-                values[name] = mia_efficacy(**_sides(name, forget, retain, test), seed=seed).efficacy
+                others = _sides(name, forget, retain, test)
+                values[name] = mia_efficacy(**others, seed=seed, exact=True, between=None).efficacy
     return values, confidence, sides
 
 
@@ -208,7 +209,8 @@ def evaluate_outputs(
         spent += time.perf_counter() - started
         return _accuracies(forget, retain, test, test_forget) | values, attack, sides
 
-    reported, report_attack, sides = {}, None, {}
+    reported: Measured = {}
+    report_attack: MembershipAttack | None = None
     if report:
         test = outputs.test[splits.test_report]
         reported, report_attack, sides = half(test, attacks, True, True)

@@ -20,10 +20,19 @@ def asked_trials(space: Mapping[str, Any], *, references: bool = True) -> dict[s
     Raises:
         KeyError, TypeError: it is not a resolved space.
     """
+    return {name: budget for name, (_, budget) in _asked(space, references).items()}
+
+
+def asked_cells(space: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every cell by its name, as `asked_trials` orders them: dataset, model, method and the level of every axis."""
+    return {name: cell for name, (cell, _) in _asked(space, True).items()}
+
+
+def _asked(space: Mapping[str, Any], references: bool) -> dict[str, tuple[dict[str, Any], int]]:
     pairs = list(itertools.product(space["datasets"], space["models"]))
-    asked: dict[str, int] = {}
+    found: list[tuple[dict[str, Any], int]] = []
     if references:
-        asked |= {cell_id({"dataset": dataset, "model": model, "method": "retrain"}): 1 for dataset, model in pairs}
+        found += [({"dataset": dataset, "model": model, "method": "retrain"}, 1) for dataset, model in pairs]
     for (dataset, model), method in itertools.product(pairs, space["methods"]):
         levels = {
             parameter.name: space["axes"][parameter.name]
@@ -32,9 +41,9 @@ def asked_trials(space: Mapping[str, Any], *, references: bool = True) -> dict[s
         }
         for point in itertools.product(*levels.values()):
             axes = dict(zip(levels, point, strict=True))
-            name = cell_id({"dataset": dataset, "model": model, "method": method} | axes)
-            asked[name] = _budget(space["methods"][method], axes, int(space["search"]["trials"]))
-    return asked
+            budget = _budget(space["methods"][method], axes, int(space["search"]["trials"]))
+            found.append(({"dataset": dataset, "model": model, "method": method} | axes, budget))
+    return {cell_id(cell): (cell, budget) for cell, budget in found}
 
 
 def _budget(settings: Mapping[str, Any], axes: Mapping[str, Any], trials: int) -> int:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from neglora.record import Record
 from study.aggregate import write_atomically
 from study.ledger import read_ledger
+from study.plots.script import page_script
 from study.recommend import candidates
 from study.sections.carryover import carryover_html
 from study.sections.cautions import group_cautions, study_cautions
@@ -39,12 +40,13 @@ class ReportError(ValueError):
     """A folder that holds no readable study."""
 
 
-def write_report(study_dirs: Sequence[Path], out: Path) -> Path:
+def write_report(study_dirs: Sequence[Path], out: Path, *, again: float | None = None) -> Path:
     """Write the report of the studies in these directories, atomically.
 
     Args:
         study_dirs: each with study.yaml and, once a trial is recorded, ledger.jsonl.
         out: the HTML file; its folder is made if needed.
+        again: seconds after which an open page loads itself anew: of a study that is watched. None for never.
 
     Raises:
         ReportError: a directory without a readable study.yaml, or none given.
@@ -52,7 +54,7 @@ def write_report(study_dirs: Sequence[Path], out: Path) -> Path:
     """
     if not study_dirs:
         raise ReportError("a report needs at least one study directory")
-    text = render([read_study(Path(folder)) for folder in study_dirs])
+    text = render([read_study(Path(folder)) for folder in study_dirs], again=again)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text)
@@ -75,23 +77,28 @@ def read_study(folder: Path) -> Source:
     if not isinstance(space, dict):
         raise ReportError(f"{path} should hold a mapping, got a {type(space).__name__}")
     ledger = folder / "ledger.jsonl"
-    records: list[Record] = read_ledger(ledger) if ledger.exists() else []
-    digest = hashlib.sha256(ledger.read_bytes()).hexdigest() if ledger.exists() else None
+    if not ledger.exists():
+        return Source(space, [], None)
+    digest = None
+    while (found := hashlib.sha256(ledger.read_bytes()).hexdigest()) != digest:
+        # A study that runs writes on: what is shown and the hash are those of one moment.
+        digest = found
+        records: list[Record] = read_ledger(ledger)
     return Source(space, records, digest)
 
 
-def render(studies: Sequence[Source]) -> str:
-    """The page as text."""
+def render(studies: Sequence[Source], *, again: float | None = None) -> str:
+    """The page as text; `again` as for `write_report`."""
     studies = [replace(study, place=place) for place, study in enumerate(studies)]
     names = ", ".join(dict.fromkeys(study.name for study in studies))
     style = resources.files("study").joinpath("report.css").read_text(encoding="utf-8")
-    script = resources.files("study.plots").joinpath("page.js").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
+        None if again is None else tag("meta", http_equiv="refresh", content=f"{again:g}"),
         tag("link", rel="icon", href="data:,"),
         tag("title", f"Unlearning report: {names}"),
         tag("style", Html(style)),
@@ -100,9 +107,12 @@ def render(studies: Sequence[Source]) -> str:
         "body",
         tag("header", tag("h1", "Unlearning report"), _contents(studies)),
         tag("main", repeated_html(studies), [_study(study) for study in studies]),
-        tag("noscript", tag("p", "The figures need JavaScript; every table is complete without it.", class_="note")),
+        tag(
+            "noscript",
+            tag("p", "Without JavaScript figures are still pictures; every table is complete.", class_="note"),
+        ),
         tag("script", Html(get_plotlyjs())),
-        tag("script", Html(script)),
+        tag("script", Html(page_script())),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 

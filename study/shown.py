@@ -1,4 +1,5 @@
-"""Which value of a record people are shown, and how far it varies over replicates."""
+"""Which value of a record people are shown, how far it varies over replicates, and on how many images it was
+measured."""
 
 from __future__ import annotations
 
@@ -24,3 +25,29 @@ def spread(record: Record, name: str) -> float | None:
     if len(measured) < 2 or len(measured) < len(values):
         return None
     return statistics.stdev(measured)
+
+
+#: On how many images each metric is measured, by half: the names are those of a replicate's `details.counts`.
+_COUNTED = {
+    "ua": ("forget", "forget"),
+    "ra": ("retain", "retain"),
+    "ta": ("test", "test_report"),
+    "mia": ("forget", "forget"),
+    "ua_test": ("test_forget", "test_forget"),
+    "runner_up": ("forget", "forget"),
+}
+
+
+def images(record: Record, name: str) -> int | None:
+    """On how many images a replicate's shown value was measured; None where that is not recorded, or not of images.
+
+    Replicates share images, so that the smallest replicate's count is taken rather than their sum.
+    """
+    if name not in _COUNTED:
+        return None
+    half = 0 if record.report.get(name) is None else 1
+    counts = [
+        (((item.get("details") or {}).get("counts") or {}).get(_COUNTED[name][half])) for item in record.replicates
+    ]
+    known = [int(value) for value in counts if value]
+    return min(known) if known and len(known) == len(counts) else None

@@ -1,4 +1,4 @@
-"""`neglora status`: how far a study is."""
+"""`neglora status`: how far a study is, and what it has found, as its report says it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def main(arguments: argparse.Namespace) -> int:
     from neglora.storage import StorageError
     from study.again import outstanding
     from study.asked import asked_trials
+    from study.cli.statustable import status_rows, status_table
     from study.ledger import LedgerError
-    from study.progress import cells_table, summarize
+    from study.progress import summarize
 
     place = place_of(arguments.study_dir)
     study = fetch_study(place)
@@ -26,13 +27,14 @@ def main(arguments: argparse.Namespace) -> int:
         running = place.holder()
     try:
         state = summarize(records, asked_trials(study), outstanding(records, study))
+        rows = status_rows(state, records, study)
     except (KeyError, TypeError) as error:
         raise UserError(f"{place.title}/study.yaml is not a study's space: {error!r}") from error
     console = Terminal()
     console.print(
         f"Study {study.get('study')}: " + (f"written by {running}" if running else "not running"), markup=False
     )
-    console.print(cells_table(state, console.width))
+    console.print(status_table(state, rows, console.width, console.encoding))
     if not running and state.left > 0:
         console.print("The same `neglora run` command goes on with it.", markup=False)
     return 0

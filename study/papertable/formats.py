@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 
 from study.papertable.rows import (
@@ -16,6 +15,7 @@ from study.papertable.rows import (
     Tried,
     footnote_letter,
 )
+from study.papertable.texts import latex, latex_row, markdown, markdown_row
 
 _METRICS = tuple(name for name, _ in METRIC_COLUMNS)
 _CAPTION = (
@@ -30,18 +30,18 @@ def as_markdown(table: PaperTable) -> str:
     for group in table.groups:
         names = ["Method", "# Params", *(f"{label}, {_epochs(e)}" for label in _labels() for e in EPOCHS)]
         lines = [
-            f"### {_markdown(group.title)}",
+            f"### {markdown(group.title)}",
             "",
-            _markdown_row(names),
-            _markdown_row(["---", *["---:"] * (len(names) - 1)]),
+            markdown_row(names),
+            markdown_row(["---", *["---:"] * (len(names) - 1)]),
         ]
         for row in group.rows:
-            lines.append(_markdown_row([_markdown(row.name), *_measured(row, "—", "{} ± {}")]))
+            lines.append(markdown_row([markdown(row.name), *_measured(row, "—", "{} ± {}")]))
             if row.published is not None:
                 own = [text if mark is None else f"{text} ({mark})" for text, mark in _published(row, group)]
-                lines.append(_markdown_row([_markdown(_paper_name(row)), *map(_markdown, own)]))
-        lines += ["", _markdown(_caption([group])), ""]
-        lines += [f"- ({mark}) {_markdown(reason)}" for mark, reason in _footnotes(group)]
+                lines.append(markdown_row([markdown(_paper_name(row)), *map(markdown, own)]))
+        lines += ["", markdown(_caption([group])), ""]
+        lines += [f"- ({mark}) {markdown(reason)}" for mark, reason in _footnotes(group)]
         parts.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(parts)
 
@@ -56,8 +56,8 @@ def as_latex(table: PaperTable) -> str:
         r"\setlength{\tabcolsep}{2pt}",
         rf"\begin{{tabular}}{{ll{'r' * len(_labels()) * len(EPOCHS)}}}",
         r"\toprule",
-        _latex_row(["Method", r"\# Params", *(rf"\multicolumn{{2}}{{c}}{{{_latex(label)}}}" for label in _labels())]),
-        _latex_row(["", "", *([_latex(_epochs(epochs)) for epochs in EPOCHS] * len(_labels()))]),
+        latex_row(["Method", r"\# Params", *(rf"\multicolumn{{2}}{{c}}{{{latex(label)}}}" for label in _labels())]),
+        latex_row(["", "", *([latex(_epochs(epochs)) for epochs in EPOCHS] * len(_labels()))]),
     ]
     notes: list[str] = []
     for group in table.groups:
@@ -66,22 +66,22 @@ def as_latex(table: PaperTable) -> str:
         columns = 2 + len(_labels()) * len(EPOCHS)
         lines += [
             r"\midrule",
-            rf"\multicolumn{{{columns}}}{{l}}{{\textbf{{{_latex(group.title)}}}}} \\",
+            rf"\multicolumn{{{columns}}}{{l}}{{\textbf{{{latex(group.title)}}}}} \\",
         ]
         for row in group.rows:
-            lines.append(_latex_row([_latex(row.name), *_measured(row, "--", r"{}{{\tiny$\pm${}}}")]))
+            lines.append(latex_row([latex(row.name), *_measured(row, "--", r"{}{{\tiny$\pm${}}}")]))
             if row.published is not None:
                 own = [
-                    _latex(text) if mark is None else rf"{_latex(text)}\textsuperscript{{{mark}}}"
+                    latex(text) if mark is None else rf"{latex(text)}\textsuperscript{{{mark}}}"
                     for text, mark in _published(row, group, first)
                 ]
-                lines.append(_latex_row([rf"\quad {_latex(_paper_name(row))}", *own]))
+                lines.append(latex_row([rf"\quad {latex(_paper_name(row))}", *own]))
         several = f"{group.title}: " if len(table.groups) > 1 else ""
         notes += [
-            rf"\par\raggedright\scriptsize \textsuperscript{{{mark}}} {_latex(several + reason)}"
+            rf"\par\raggedright\scriptsize \textsuperscript{{{mark}}} {latex(several + reason)}"
             for mark, reason in _footnotes(group, first)
         ]
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_latex(_caption(table.groups))}}}"]
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex(_caption(table.groups))}}}"]
     lines += [r"\par\smallskip", *notes] if notes else []
     return "\n".join([*lines, r"\end{table*}", ""])
 
@@ -192,38 +192,3 @@ def _published(row: PaperRow, group: PaperGroup, first: int = 0) -> list[tuple[s
         (text, None if doubt is None else footnote_letter(first + doubt))
         for (_, _, text), doubt in zip(fields, doubts, strict=True)
     ]
-
-
-def _markdown(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_\[\]<>#|~&$])", r"\\\1", " ".join(text.split()))
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    # After the end of a row, these two would belong to it.
-    "[": "{[}",
-    "*": "{*}",
-    **{character: f"\\{character}" for character in "&%$#_"},
-}
-
-
-def _latex(text: str) -> str:
-    """Text that LaTeX sets as it is: nothing in it is a command, a comment or the end of a cell."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return rf"{' & '.join(cells)} \\"

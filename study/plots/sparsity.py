@@ -61,6 +61,14 @@ class SparsityInfo:
         """Whether there are values at two levels or more: one level is no comparison."""
         return len({level.sparsity for levels in self.methods.values() for level in levels}) > 1
 
+    @property
+    def finding(self) -> str:
+        """For each method, which metric changes most from its least to its most sparse base, in a sentence."""
+        changes = [text for method, levels in self.methods.items() if (text := _change(method, levels))]
+        if not changes:
+            return "No method has values at two levels of sparsity."
+        return f"From the least to the most sparse base, {'; '.join(changes)}."
+
 
 def sparsity_info(
     table: pd.DataFrame,
@@ -106,6 +114,25 @@ def sparsity_info(
             for base in bases
             if base.sparsity in tried
         },
+    )
+
+
+def _change(method: str, levels: Sequence[Level]) -> str | None:
+    """ "neglora changes most in TA: 95.1% (0% sparse) to 96.0% (90% sparse)"; None without two levels."""
+    if len(levels) < 2:
+        return None
+    first, last = levels[0], levels[-1]
+    found = {
+        metric: (before, after)
+        for metric in PANELS
+        if (before := first.values[metric]) is not None and (after := last.values[metric]) is not None
+    }
+    if not found:
+        return None
+    metric, (before, after) = max(found.items(), key=lambda item: abs(item[1][1] - item[1][0]))
+    return (
+        f"{method} changes most in {NAMES[metric]}: {100 * before:.1f}% ({first.sparsity * 100:g}% sparse) to "
+        f"{100 * after:.1f}% ({last.sparsity * 100:g}% sparse)"
     )
 
 

@@ -7,6 +7,7 @@ from neglora.record import Record, forget_title
 from study.aggregate import Base, shown
 from study.recommend import reproduce_command
 from study.references import base_name
+from study.sections.gauge import gauges_html
 from study.sections.html import Html, head_row, join, row, table, tag
 from study.sections.source import Cell, Group, Source
 from study.sections.values import (
@@ -42,22 +43,24 @@ def decision_html(group: Group, source: Source) -> Html:
     if choice.trial is None:
         return tag("p", f"No configuration can be recommended: {choice.reason}.", class_="verdict")
     record = source.by_trial[choice.trial]
-    dense = [base for base in group.bases if base.sparsity == 0]
-    sparsity = float(record.params.get("sparsity") or 0.0)
-    own = [base for base in group.bases if base.sparsity == sparsity and sparsity != 0]
-    columns = [_trial_column("Recommended", record)]
+    columns = [_trial_column(_heading("Recommended", "unlearned"), record)]
     if group.retrain is not None:
-        columns.append(_trial_column("Retrain, the goal", group.retrain))
-    columns += [_base_column(base) for base in (*dense, *own)]
+        columns.append(_trial_column(_heading("Retrain", "the goal"), group.retrain))
+    columns += [_base_column(base) for base in group.bases if base.sparsity == 0]
     head, *rows = zip(["", *map(_named, _SHORT), *_COSTS], *columns, strict=True)
     return join(
         tag("p", verdict(record, group), class_="verdict"),
         tag("p", tag("strong", str(record.cell["method"])), " with ", configuration(record.params)),
-        table(
-            head_row(*head),
-            [row(*cells) for cells in rows],
-            caption=f"Recommended for {group.title}, beside the references",
-            class_="numbers decision",
+        tag(
+            "div",
+            table(
+                head_row(*head),
+                [row(*cells) for cells in rows],
+                caption=f"Recommended for {group.title}, beside the references",
+                class_="numbers decision",
+            ),
+            gauges_html(record, group),
+            class_="beside",
         ),
         tag("p", f"Trial {record.trial}: {choice.reason}.", class_="note"),
         _command(f"command-{group.slug}", record, source),
@@ -98,7 +101,12 @@ def summary_html(source: Source) -> Html | None:
     """Every group's recommendation in a row; None where there is one group, whose card says it all."""
     if len(source.groups) < 2:
         return None
-    head = head_row("Dataset and model", "Method", *(_SHORT[name] for name in (*GAP_METRICS, "gap")), "Speed-up")
+    head = head_row(
+        "Dataset and model",
+        tag("th", "Method", scope="col", class_="prose"),
+        *(_SHORT[name] for name in (*GAP_METRICS, "gap")),
+        "Speed-up",
+    )
     return table(
         head,
         [_summary_row(group, source) for group in source.groups],
@@ -132,7 +140,7 @@ def _named(name: str) -> Html:
 
 def _base_column(base: Base) -> list[object]:
     return [
-        f"{base_name(base.sparsity)}, before",
+        _heading(base_name(base.sparsity), "before"),
         *(percent(shown(base.metrics, base.report, name)) for name in (*GAP_METRICS, "gap")),
         seconds(base.train_seconds, "not trained here"),
         missing("nothing was unlearned"),
@@ -141,7 +149,11 @@ def _base_column(base: Base) -> list[object]:
     ]
 
 
-def _trial_column(name: str, record: Record) -> list[object]:
+def _heading(name: str, role: str) -> Html:
+    return tag("th", name, tag("span", role, class_="gloss"), scope="col")
+
+
+def _trial_column(name: Html, record: Record) -> list[object]:
     return [
         name,
         *(_value(record, metric) for metric in GAP_METRICS),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from html import escape
 
-VOID = {"br", "meta", "link"}
+VOID = {"br", "img", "meta", "link"}
 
 
 class Html(str):

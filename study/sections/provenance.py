@@ -7,9 +7,10 @@ from typing import Any
 from neglora.record import forget_title
 from study.sections.html import Html, join, tag
 from study.sections.source import Source
+from study.sections.tally import tally_html
 
-#: Provenance that says where and when, not what with.
-_PLACE = ("host", "time")
+#: Provenance that says where, when and on what, not what with.
+_PLACE = ("host", "time", "data")
 
 
 def versions(source: Source) -> dict[str, list[str]]:
@@ -20,6 +21,15 @@ def versions(source: Source) -> dict[str, list[str]]:
             if name not in _PLACE and version is not None:
                 found.setdefault(name, set()).add(str(version))
     return {name: sorted(values) for name, values in found.items()}
+
+
+def fingerprints(source: Source) -> dict[str, list[str]]:
+    """SHA-256 of each dataset's images, labels and class names; more than one where the data changed meanwhile."""
+    found: dict[str, set[str]] = {}
+    for record in source.records:
+        if record.provenance.get("data"):
+            found.setdefault(str(record.cell["dataset"]), set()).add(str(record.provenance["data"]))
+    return {dataset: sorted(values) for dataset, values in sorted(found.items())}
 
 
 def splits(source: Source) -> list[dict[str, Any]]:
@@ -67,7 +77,14 @@ def provenance_html(source: Source) -> Html:
         ),
         ("Seed of the search", (source.space.get("search") or {}).get("seed", "not recorded")),
         *((name, " and ".join(values)) for name, values in versions(source).items()),
+        *(
+            (f"SHA-256 of {dataset}", tag("code", " and ".join(values), class_="hash"))
+            for dataset, values in fingerprints(source).items()
+        ),
         ("Hosts", ", ".join(hosts) or "not recorded"),
         ("SHA-256 of the ledger", tag("code", source.ledger_sha256, class_="hash") if source.ledger_sha256 else "none"),
     ]
-    return join(tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="facts"))
+    return join(
+        tally_html(source),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="facts"),
+    )

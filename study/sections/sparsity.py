@@ -24,8 +24,8 @@ def sparsity_html(group: Group, source: Source) -> Html | None:
         error is not None for levels in info.methods.values() for level in levels for error in level.errors.values()
     )
     caption = (
-        f"What each method reaches on bases pruned to {levels}: the configuration recommended for that level, whatever "
-        "its number of epochs; hover for its settings. "
+        f"What each method reaches on bases pruned to {levels} of their weights: the configuration recommended for "
+        "that level, whatever its number of epochs; hover for its settings. "
         + ("Bars are the standard deviation over replicates. " if spreads else "")
         + "Retrain is the dense one; the base's RA and TA show what pruning alone costs. Scales begin where the values "
         "do, not at 0." + "".join(f" Not shown: {text}." for text in missing_in_words(info.missing))
@@ -35,6 +35,6 @@ def sparsity_html(group: Group, source: Source) -> Html | None:
         "Metrics against sparsity",
         caption,
         sparsity_figure(info),
-        finding=f"What each method reaches on bases pruned to {levels}.",
+        finding=info.finding,
     )
     return tag("div", figure, class_="figures")

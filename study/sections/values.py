@@ -10,6 +10,7 @@ from neglora.record import Record
 from study.aggregate import shown, spread
 from study.plots.style import setting
 from study.sections.html import Html, join, tag
+from study.shown import images
 
 DASH = "—"
 
@@ -55,30 +56,6 @@ def count(value: float | None) -> Html:
 def configuration(params: Mapping[str, Any]) -> Html:
     """`name value` pairs that break between pairs only."""
     return tag("span", [tag("code", f"{name}={setting(value)}", class_="pair") for name, value in params.items()])
-
-
-#: On how many images each metric is measured, by half: the names are those of a replicate's `details.counts`.
-_COUNTED = {
-    "ua": ("forget", "forget"),
-    "ra": ("retain", "retain"),
-    "ta": ("test", "test_report"),
-    "mia": ("forget", "forget"),
-    "ua_test": ("test_forget", "test_forget"),
-    "runner_up": ("forget", "forget"),
-}
-
-
-def images(record: Record, name: str) -> int | None:
-    """On how many images a replicate's shown value was measured; None where that is not recorded.
-
-    Replicates share images, so that the smallest replicate's count is taken rather than their sum.
-    """
-    half = 0 if record.report.get(name) is None else 1
-    counts = [
-        (((item.get("details") or {}).get("counts") or {}).get(_COUNTED[name][half])) for item in record.replicates
-    ]
-    known = [int(value) for value in counts if value]
-    return min(known) if known and len(known) == len(counts) else None
 
 
 def measured(record: Record, name: str) -> Html:

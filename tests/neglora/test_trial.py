@@ -178,10 +178,10 @@ def test_retrains_record_has_the_bases(session, setting, record):
     assert [base["sparsity"] for base in replicate["bases"]] == [0.0, SPARSITY]
     for found in (replicate, record.replicates[0], *replicate["bases"]):
         train, called = found["details"]["classes"]["train"], found["details"]["called"]
-        assert called[FORGET] == train["right"][FORGET]
+        assert called[FORGET] == train["right"][FORGET] <= train["total"][FORGET] == sum(called)
+        assert 0 < sum(train["right"]) < sum(train["total"])
         assert 1 - called[FORGET] / sum(called) == pytest.approx(found["report"]["ua"])
         assert isinstance(found["details"]["attack"]["report"]["non_member"], list)
-    assert called[FORGET] > 0, "a base, which knows the class"
     for base in replicate["bases"]:
         kept = session.get(base_of(setting, 0, base["sparsity"]))
         assert base["cost"] == {"train_seconds": kept.artifact.facts["train_seconds"]}

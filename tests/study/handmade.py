@@ -209,7 +209,8 @@ def retrain(
             "report": values(0.0, 1.0 - level / 100, 0.975, 0.05, rte=None, rte_epoch=None, speedup=None),
             "cost": {"train_seconds": 25.0 if level == 0 else 8.0},
             "parameters": 550_000,
-            "details": evidence(values(0.0, 1.0 - level / 100, 0.975)),
+            "details": evidence(values(0.0, 1.0 - level / 100, 0.975))
+            | {"attack": {"report": {"has_signal": True, "non_member": [[0.0, 0.875]]}}},
         }
         for level in sparsities
     ]

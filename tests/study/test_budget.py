@@ -63,6 +63,26 @@ def test_volumes_are_those_of_each_prefix():
     assert curve.hypervolumes == sorted(curve.hypervolumes)
 
 
+def test_volumes_are_exact_with_ties_gaps_and_objectives_to_minimize():
+    """What each point adds is counted alone; the whole front at once is the independent way."""
+    generator = random.Random(2)
+    objectives, directions = ["ua", "ra", "gap", "runner_up"], ["maximize", "maximize", "minimize", "minimize"]
+    # Coarse, so that points repeat and lie on the reference; some are not measured.
+    points = [[generator.randint(0, 5) / 5 for _ in range(4)] for _ in range(60)]
+    records = [
+        handmade.record(index, metrics=V(ua, ra, gap=None if index % 7 == 3 else gap, runner_up=second))
+        for index, (ua, ra, gap, second) in enumerate(points)
+    ]
+    (curve,) = cell_curves(trials_table(records), objectives)
+    measured = [point for index, point in enumerate(points) if index % 7 != 3]
+    expected, seen = [], 0
+    for index in range(60):
+        seen += index % 7 != 3
+        expected.append(hypervolume(measured[:seen], [0, 0, 1, 1], directions))
+    assert curve.hypervolumes == pytest.approx(expected, abs=1e-12)
+    assert 0 < curve.hypervolumes[5] < curve.hypervolumes[-1]
+
+
 def test_a_methods_cells_take_turns():
     """Otherwise a method with two cells would have spent twice as much by its n-th trial as one with a single cell."""
     records = [

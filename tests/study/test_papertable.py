@@ -200,8 +200,11 @@ def test_written_files_are_what_the_writers_say(records, tmp_path):
     for _ in range(2):
         paths = write_paper_tables(folder, records, handmade.study())
     table = table_of(records)
-    assert [path.read_text(encoding="utf-8") for path in paths] == [as_csv(table), as_markdown(table), as_latex(table)]
-    assert sorted(path.name for path in (folder / "tables").iterdir()) == ["paper.csv", "paper.md", "paper.tex"]
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    assert texts[:3] == [as_csv(table), as_markdown(table), as_latex(table)]
+    assert sorted(path.name for path in (folder / "tables").iterdir()) == [
+        f"{name}.{kind}" for name in ("cells", "decision", "paper") for kind in ("csv", "md", "tex")
+    ]
 
 
 def test_lines_of_a_search_and_of_unseen_pairs_are_not_in_it():

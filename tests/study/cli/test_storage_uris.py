@@ -106,7 +106,7 @@ def test_a_study_on_a_uri_from_its_space_to_its_report(
     assert f"{len(RECORDS)} trials" in told
     assert Path("reports/quickstart.html").stat().st_size > 10**6
     files = {name for name in names(storage) if not name.startswith(("ledger/", "adapters/"))}
-    tables = {f"tables/paper.{kind}" for kind in ("csv", "md", "tex")}
+    tables = {f"tables/{name}.{kind}" for name in ("paper", "decision", "cells") for kind in ("csv", "md", "tex")}
     assert files == {
         "study.yaml", "ledger.jsonl", "report.html", "trials.csv", "front.csv", "summary.json", *tables
     }  # fmt: skip
