@@ -56,6 +56,18 @@ def source(records, **changes):
     return Source(handmade.study(**changes), records)
 
 
+#: Of one pixel: a PNG begins with its size.
+PIXEL = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (1).to_bytes(4, "big") * 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures():
+    """What figures look like without a script is tested elsewhere, and takes a third of a page's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.sections.figure._png", lambda spec: PIXEL)
+        yield
+
+
 @pytest.fixture(scope="module")
 def usual():
     return page(handmade.searched(16))
