@@ -333,7 +333,7 @@ def table_of(found: Sequence[Line]) -> Table:
 
 
 def audit_best(session: Session, found: Sequence[Line], console: Console, known: dict[str, Any]) -> dict[str, Any]:
-    """The audits of every row's best configuration, of Retrain and of the base: means over pairs, resumed in `known`."""
+    """The audits of every row's best configuration, of Retrain and base: means over pairs. Resumes in `known`."""
     names = {row_name(row, s, r): (row, s, r) for row in range(len(ROWS)) for s in SPARSITIES for r in (None, KEPT)}
     for model in dict.fromkeys(row[0] for row in ROWS):
         setting = replace(setting_of(model), audits=AUDITS)

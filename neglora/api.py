@@ -60,9 +60,13 @@ def unlearn(model: nn.Module, forget: Images, *, method: str = "neglora", seed: 
     is_pair = isinstance(forget, tuple)
     if not is_pair and "batch_size" in params:
         raise ValueError("batch_size has no effect: the forget set given keeps its own batches")
+    # Whoever goes without retraction wants the paper's settings, and not rates that count on it.
+    params = ({} if params.get("retract", 1) is None else WORKING.get(method, {})) | params
     if "targets" not in params and any(parameter.by_family for parameter in chosen.parameters):
-        params = params | {"targets": family_of(model).default_targets}
-    resolved = chosen.resolve(WORKING.get(method, {}) | params)
+        family = family_of(model)
+        working = None if params.get("retract") is None else family.working_targets
+        params = params | {"targets": working or family.default_targets}
+    resolved = chosen.resolve(params)
     modes = {name: module.training for name, module in model.named_modules()}
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     with torch.inference_mode(False), torch.enable_grad():

@@ -147,10 +147,11 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "neglora": (*ASCENT, *ADAPTER),
 }
 
-#: What `neglora unlearn` and `neglora.unlearn()` take where a user says nothing and a class is forgotten: the ascent
-#: may go too far, and is retracted. Studies, and the paper, begin without (`Parameter.default`).
+#: What `neglora unlearn` and `neglora.unlearn()` take where a user says nothing and a class is forgotten: rates at
+#: which the ascent goes too far rather than not far enough, and a retraction (docs/retract.md has the measurements). A
+#: family may have other targets then (`Family.working_targets`). Studies, and the paper, begin with `Parameter.default`.
 WORKING: dict[str, dict[str, Any]] = {
-    "neggrad": {"retract": 0.99},
-    "partial_neggrad": {"retract": 0.99},
-    "neglora": {"retract": 0.99},
+    "neggrad": {"lr": 1e-3, "retract": 0.99},
+    "partial_neggrad": {"lr": 3e-3, "retract": 0.99},
+    "neglora": {"lr": 1e-2, "retract": 0.99},
 }

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from neglora.objectives import GAP_METRICS, METRICS, TOW_METRICS
-from neglora.parameters import PARAMETERS, WORKING
+from neglora.parameters import WORKING
 from neglora.record import Measured, Record
 from study.pareto import front
 
@@ -188,8 +188,7 @@ def reproduce_command(record: Record, study: Mapping[str, Any], replicate: int =
 
 def _unknown_then(method: str) -> dict[str, Any]:
     """What the command would begin with, and trials of versions that did not know it had the default of."""
-    defaults = {parameter.name: parameter.default for parameter in PARAMETERS.get(method, ())}
-    return {name: defaults[name] for name in WORKING.get(method, {})}
+    return {"retract": None} if "retract" in WORKING.get(method, {}) else {}
 
 
 def _sections(study: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,16 @@ from plotly.offline import get_plotlyjs
 
 from neglora.record import Record
 from study.aggregate import write_atomically
+from study.dialed import read_dials
 from study.ledger import read_ledger
 from study.plots.script import page_script
 from study.recommend import candidates
+from study.sections.audits import audits_html
 from study.sections.carryover import carryover_html
 from study.sections.cautions import group_cautions, study_cautions
 from study.sections.comparison import across_html, comparison_html, repeated_html
 from study.sections.decision import decision_html, summary_html
+from study.sections.dial import dial_html
 from study.sections.evidence import evidence_html
 from study.sections.failures import failures_html
 from study.sections.html import Html, join, tag
@@ -84,7 +87,7 @@ def read_study(folder: Path) -> Source:
         # A study that runs writes on: what is shown and the hash are those of one moment.
         digest = found
         records: list[Record] = read_ledger(ledger)
-    return Source(space, records, digest)
+    return Source(space, records, digest, dials=read_dials(folder))
 
 
 def render(studies: Sequence[Source], *, again: float | None = None) -> str:
@@ -188,9 +191,11 @@ def _group(group: Group, study: Source) -> Html:
         tag("h4", "What forgetting costs"),
         tradeoff_html(group, study) if plotted else tag("p", "There is nothing to plot yet.", class_="note"),
         panel_html(group, study) if plotted else None,
+        dial_html(group, study) if plotted else None,
         carryover_html(group, study),
         comparison_html(group, study),
         understanding_html(group, study) if plotted else None,
         evidence_html(group, study),
+        audits_html(group, study),
         class_="group",
     )

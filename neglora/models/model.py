@@ -55,6 +55,7 @@ class Family:
         last_stage, last_block: prefixes of module names that `last.` and `last.block.` stand for, given the model.
         partial: targets that Partial NegGrad trains (every parameter of these layers).
         default_targets: what `neglora` adapts where the user does not say.
+        working_targets: the same where the ascent is retracted, if that works better with fewer layers.
         presets: by name, of `neglora.models.targets.PRESETS`; a family may lack some.
         steps: a model's forward pass in parts: run in order they give its logits bit for bit, and every parameter and
             buffer belongs to exactly one. Empty for a model of which that is not known.
@@ -66,6 +67,7 @@ class Family:
     last_block: Callable[[nn.Module], str]
     partial: str
     default_targets: str
+    working_targets: str | None = None
     presets: Mapping[str, Preset] = field(default_factory=dict)
     steps: Callable[[nn.Module], Sequence[Step]] = _no_steps
 

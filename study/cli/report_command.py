@@ -11,6 +11,7 @@ from neglora.storage import StorageError
 from study.cli.common import UserError, fetch_study, place_of, user_errors
 from study.cli.outfile import checked, made, why, writing
 from study.cli.terminal import Terminal
+from study.dialed import fetch_dials
 from study.place import LEDGER, Place
 
 EPILOG = """\
@@ -92,6 +93,7 @@ def _tables(place: Place, console: Console) -> list[Path]:
     from study.papertable import write_paper_tables
 
     study, records = fetch_study(place, LEDGER), read_ledger(place.folder)
+    fetch_dials(place)
     try:
         return write_tables(place.folder, records, study) + write_paper_tables(place.folder, records, study)
     except OSError as error:

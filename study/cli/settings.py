@@ -120,7 +120,6 @@ def _out_of_bounds(arguments: argparse.Namespace) -> Iterator[str]:
 def _params(arguments: argparse.Namespace, given: Mapping[str, Any], forget: Any) -> dict[str, Any]:
     """The method's parameters as given, over the paper's where they are asked for, or else those that work."""
     from neglora.methods import METHODS
-    from neglora.parameters import WORKING
     from neglora.recipes import unlearning_settings
 
     method = METHODS[arguments.method]
@@ -128,14 +127,31 @@ def _params(arguments: argparse.Namespace, given: Mapping[str, Any], forget: Any
     preset: Mapping[str, Any] = {}
     if arguments.paper:
         preset = unlearning_settings("lora_paper")
-    elif not isinstance(forget, Mapping):
-        preset = WORKING.get(arguments.method, {})
+    elif not isinstance(forget, Mapping) and given.get("retract", 1) is not None:
+        preset = _working(arguments.method, arguments.model)
     params = {name: value for name, value in preset.items() if name in known} | dict(given)
     try:
         method.resolve(params)
     except ValueError as error:
         raise UserError(str(error)) from error
     return params
+
+
+def _working(method: str, model: str) -> dict[str, Any]:
+    """Settings that work out of the box, for a model's family."""
+    from neglora.methods import METHODS
+    from neglora.models import ModelError, family_of, model_shape
+    from neglora.parameters import WORKING
+
+    found = dict(WORKING.get(method, {}))
+    if any(parameter.by_family for parameter in METHODS[method].parameters):
+        try:
+            targets = family_of(model_shape(model, num_classes=10, image_size=32, channels=3)).working_targets
+        except ModelError:
+            targets = None
+        if targets:
+            found["targets"] = targets
+    return found
 
 
 def _weights(given: str | None) -> str | None:

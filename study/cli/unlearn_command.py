@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE", help="start from this model's weights instead of training a base; or 'pretrained'"
     )
-    parser.add_argument("--paper", action="store_true", help="the paper's settings of the method (its Table 4)")
+    parser.add_argument("--paper", action="store_true", help="the paper's settings (its Table 4), not retracted")
     parser.add_argument("--retrain", action="store_true", help="make Retrain, the reference, where it is missing")
     parser.add_argument(
         "--holdout",
@@ -133,6 +133,7 @@ def _write(
     """The same files as `neglora export` writes."""
     from neglora.card import card
     from neglora.export import write_export
+    from neglora.line import lets_statistics_go
     from neglora.prerequisites import base_of, ensure
 
     params = result["params"]
@@ -147,7 +148,9 @@ def _write(
         adapter=unlearned.adapter,
         merge=params.get("merge"),
     )
-    adapter = unlearned.adapter if params.get("merge") == "dense" else None
+    # A peft adapter says nothing of masks, nor of running statistics.
+    whole = params.get("merge") == "dense" and not lets_statistics_go(unlearned.model, params)
+    adapter = unlearned.adapter if whole else None
     write_export(folder, unlearned.model, made, base=base.tensors, adapter=adapter)
 
 
@@ -205,10 +208,23 @@ def _print(console: Console, result: Mapping[str, Any], arguments: argparse.Name
             "MIA is noise here: the attack cannot tell retained from test images (its AUC's interval holds 0.5).",
             highlight=False,
         )
+    if (retraction := result["details"].get("retraction")) is not None:
+        console.print(_retracted(retraction), highlight=False)
     if audited:
         console.print(f"The audits: {_verdict(result, audited)}.", highlight=False)
     if arguments.to:
         console.print(f"The unlearned model is in {arguments.to}", highlight=False, soft_wrap=True)
+
+
+def _retracted(found: Mapping[str, Any]) -> str:
+    """How far the ascent was scaled back, or why it was not."""
+    aim = f"{found['target']:.0%}"
+    if found["already"]:
+        return f"Not retracted: the base itself gets {aim} of the images to forget wrong already."
+    if not found["reached"]:
+        return f"Not retracted: the ascent never got {aim} of the images to forget wrong; raise lr or epochs."
+    again = "" if found["monotone"] else "; UA fell on the way, so that less of it may do as well"
+    return f"Retracted to {found['scale']:.3g} of the ascent, which keeps UA at {aim} or more{again}."
 
 
 def _verdict(result: Mapping[str, Any], audited: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 #: Each may use those before it, through the one name `page`.
-SCRIPTS = ("theme", "copying", "trials", "linking", "panel", "legend", "drawing")
+SCRIPTS = ("theme", "copying", "trials", "linking", "panel", "legend", "drawing", "dial")
 
 
 def page_script() -> str:

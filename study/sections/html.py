@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from html import escape
 
-VOID = {"br", "img", "meta", "link"}
+VOID = {"br", "img", "input", "link", "meta"}
 
 
 class Html(str):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from neglora.dial import Dial
 from neglora.objectives import GAP_METRICS
 from neglora.record import Record
 from study.aggregate import Base, base_values, group_keys, latest, retrain_record, trials_table
@@ -62,7 +63,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Source:
-    """A study: the resolved space of study.yaml, the ledger's records and the ledger's hash (None without one).
+    """A study: the resolved space of study.yaml, the ledger's records, its hash (None without one), and the dials.
 
     `place` is its place in the report: two studies may have one name, but their figures may not.
     """
@@ -71,6 +72,7 @@ class Source:
     records: Sequence[Record]
     ledger_sha256: str | None = None
     place: int = 0
+    dials: Sequence[Dial] = ()
 
     @property
     def name(self) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import plotly.graph_objects as go
+
 from neglora.objectives import METRICS
 from study.plots.corner import corner_of
+from study.plots.dial import HAND, DialInfo, add_path
 from study.plots.panels import NAMES
 from study.plots.style import Mark, method_mark, plain
 from study.plots.tradeoff import AGAINST, Tradeoff, tradeoff_info
 from study.plots.tradeoff_figure import ON_SUBSETS, RECOMMENDED, RING, reference_mark, tradeoff_figure
 from study.recommend import FORGOTTEN
+from study.sections.dial import dials_of
 from study.sections.figure import figure_html
 from study.sections.html import Html, tag
 from study.sections.legend import Entry, legend_html, zoom_html
@@ -38,13 +42,14 @@ def tradeoff_html(group: Group, source: Source) -> Html:
         )
         for metric in AGAINST
     ]
+    dials = dials_of(group, source)
     named = {f"tradeoff-ua-{info.metric}-{group.slug}": info for info in infos}
     figures = [
         figure_html(
             identifier,
             f"UA and {METRICS[info.metric].label}",
             caption(info),
-            tradeoff_figure(info),
+            _with_dials(tradeoff_figure(info), dials, info.metric),
             finding=finding(info),
             at_load=True,
         )
@@ -55,7 +60,7 @@ def tradeoff_html(group: Group, source: Source) -> Html:
         tag("p", _reading(infos), class_="note"),
         tag(
             "div",
-            legend_html(_entries(infos), f"What the three figures of {group.title} show"),
+            legend_html(_entries(infos, bool(dials)), f"What the three figures of {group.title} show"),
             zoom_html(
                 {name: corner_of(info) for name, info in named.items()}, f"Part of the three figures of {group.title}"
             ),
@@ -64,6 +69,12 @@ def tradeoff_html(group: Group, source: Source) -> Html:
         tag("div", figures, class_="figures"),
         class_="linked",
     )
+
+
+def _with_dials(figure: go.Figure, dials: Sequence[DialInfo], metric: str) -> go.Figure:
+    for dial in dials:
+        add_path(figure, dial, metric)
+    return figure
 
 
 def finding(info: Tradeoff) -> str:
@@ -143,7 +154,7 @@ def _reading(infos: Sequence[Tradeoff]) -> str:
     return " ".join(said)
 
 
-def _entries(infos: Sequence[Tradeoff]) -> list[Entry]:
+def _entries(infos: Sequence[Tradeoff], dialed: bool = False) -> list[Entry]:
     methods = list(dict.fromkeys(method for info in infos for method in info.methods | info.unconfirmed))
     measured = {method for info in infos for method in info.methods}
     entries = [Entry(plain(one), one, method_mark(one, methods)) for one in methods if one in measured]
@@ -151,6 +162,8 @@ def _entries(infos: Sequence[Tradeoff]) -> list[Entry]:
     entries += [Entry(plain(name), name, reference_mark(name)) for name in references]
     if any(point.trial == info.recommended for info in infos for points in info.methods.values() for point in points):
         entries.append(Entry(RECOMMENDED, RECOMMENDED, RING))
+    if dialed:
+        entries.append(Entry("dial", "dial", Mark(HAND, "x")))
     if any(points for info in infos for points in info.unconfirmed.values()):
         entries.append(Entry(ON_SUBSETS, ON_SUBSETS, Mark("#808080", "circle-open"), shown=False))
     return entries
