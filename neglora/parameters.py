@@ -148,8 +148,9 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 }
 
 #: What `neglora unlearn` and `neglora.unlearn()` take where a user says nothing and a class is forgotten: rates at
-#: which the ascent goes too far rather than not far enough, and a retraction (docs/retract.md has the measurements). A
-#: family may have other targets then (`Family.working_targets`). Studies, and the paper, begin with `Parameter.default`.
+#: which the ascent goes too far rather than not far enough, and a retraction (docs/retract.md has the measurements).
+#: A family may have other targets then (`Family.working_targets`). Studies, and the paper, begin with the parameters'
+#: own defaults.
 WORKING: dict[str, dict[str, Any]] = {
     "neggrad": {"lr": 1e-3, "retract": 0.99},
     "partial_neggrad": {"lr": 3e-3, "retract": 0.99},

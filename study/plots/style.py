@@ -52,6 +52,8 @@ def plain(text: object) -> str:
 
 def setting(value: Any) -> str:
     """A parameter's value as people read it: four significant digits are enough for reading."""
+    if value is None:
+        return "null"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
