@@ -155,11 +155,19 @@ def test_a_model_that_was_used_before(name, guard):
     )
 
 
-@pytest.mark.parametrize(("name", "targets"), [("tinyvit_nano", "ffn"), ("resnet_nano", "conv")])
-def test_a_family_that_is_known_has_its_own_default_targets(name, targets):
+@pytest.mark.parametrize(
+    ("name", "params", "targets"),
+    [
+        ("tinyvit_nano", {}, "ffn"),
+        ("tinyvit_nano", {"retract": None}, "ffn"),
+        ("resnet_nano", {}, "last.conv"),
+        ("resnet_nano", {"retract": None}, "conv"),
+    ],
+)
+def test_a_family_that_is_known_has_its_own_default_targets(name, params, targets):
     model = build_model(name, num_classes=10, image_size=32, channels=3, seed=0)
     expected = {f"{layer}.weight" for layer in match_targets(model, targets)}
-    assert differing(model, neglora.unlearn(model, FORGET)) == expected
+    assert differing(model, neglora.unlearn(model, FORGET, **params)) == expected
 
 
 def test_a_model_without_convolutions_is_adapted_at_its_head():
