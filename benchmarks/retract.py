@@ -47,7 +47,9 @@ from neglora.setting import Setting
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = (3, 8, 1, 5, 9)
 SEEDS = (0, 1)
-SPARSITIES = (0.0, 0.9)
+#: `resnet_nano` does not recover from pruning 90 percent within its recipe: its sparse base is at chance, and there is
+#: nothing to unlearn.
+SPARSITIES = {"tinyvit_nano": (0.0, 0.9), "resnet_nano": (0.0,)}
 CONFIGURATIONS = 20
 KEPT = 0.99
 WITHIN = 0.02
@@ -75,7 +77,7 @@ PAIRS: tuple[Pair, ...] = tuple((forget, seed) for forget in CLASSES for seed in
 
 @dataclass(frozen=True)
 class Piece:
-    """One configuration of one row on one pair, with both bases and both ways: four runs."""
+    """One configuration of one row on one pair, with every base and both ways."""
 
     row: int
     configuration: int
@@ -124,7 +126,7 @@ def prepare(session: Session, console: Console, part: int, parts: int) -> None:
     for model in dict.fromkeys(row[0] for row in ROWS):
         setting = setting_of(model)
         info = session.dataset(setting).info
-        wanted += [base_of(setting, seed, level) for seed in SEEDS for level in SPARSITIES]
+        wanted += [base_of(setting, seed, level) for seed in SEEDS for level in SPARSITIES[model]]
         wanted += [retrain_of(setting, seed, parse_forget(info, forget)) for forget, seed in PAIRS]
     missing = [one for one in wanted if not session.find(one)]
     for place, one in enumerate([*missing[part::parts], *missing]):
@@ -135,9 +137,9 @@ def prepare(session: Session, console: Console, part: int, parts: int) -> None:
 
 
 def run_piece(session: Session, piece: Piece) -> Iterator[dict[str, Any]]:
-    """The four runs of a piece, as they are kept."""
+    """The runs of a piece, as they are kept."""
     model, method, _, _ = ROWS[piece.row]
-    for sparsity in SPARSITIES:
+    for sparsity in SPARSITIES[model]:
         for retract in (None, KEPT):
             params = params_of(piece.row, piece.configuration, sparsity, retract)
             made, _ = run_replicate(session, setting_of(model), method, params, piece.forget, piece.seed)
@@ -276,7 +278,7 @@ def lines(runs: Iterable[Mapping[str, Any]], aims: Mapping[tuple[str, int, int],
     for run in runs:
         by_row.setdefault((run["row"], run["sparsity"], run["retract"]), []).append(run)
     for row in range(len(ROWS)):
-        for sparsity in SPARSITIES:
+        for sparsity in SPARSITIES[ROWS[row][0]]:
             for retract in (None, KEPT):
                 own = by_row.get((row, sparsity, retract))
                 if own:
@@ -334,7 +336,12 @@ def table_of(found: Sequence[Line]) -> Table:
 
 def audit_best(session: Session, found: Sequence[Line], console: Console, known: dict[str, Any]) -> dict[str, Any]:
     """The audits of every row's best configuration, of Retrain and base: means over pairs. Resumes in `known`."""
-    names = {row_name(row, s, r): (row, s, r) for row in range(len(ROWS)) for s in SPARSITIES for r in (None, KEPT)}
+    names = {
+        row_name(row, sparsity, retract): (row, sparsity, retract)
+        for row in range(len(ROWS))
+        for sparsity in SPARSITIES[ROWS[row][0]]
+        for retract in (None, KEPT)
+    }
     for model in dict.fromkeys(row[0] for row in ROWS):
         setting = replace(setting_of(model), audits=AUDITS)
         for name in (f"{model}, Retrain", f"{model}, base"):
@@ -404,7 +411,8 @@ def main() -> None:
     mine = [] if arguments.print else pieces(arguments.configurations)[part - 1 :: parts]
     ran, spent = 0, time.perf_counter()
     for place, piece in enumerate(mine):
-        wanted = [(*asdict(piece).values(), sparsity, retract) for sparsity in SPARSITIES for retract in (None, KEPT)]
+        levels = SPARSITIES[ROWS[piece.row][0]]
+        wanted = [(*asdict(piece).values(), sparsity, retract) for sparsity in levels for retract in (None, KEPT)]
         if all(one in done for one in wanted):
             continue
         if arguments.minutes and time.perf_counter() - started > 60 * arguments.minutes:

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from neglora.setting import Setting
 
 EPILOG = """\
+Unless told otherwise the ascent goes too far on purpose and is then retracted to
+the smallest share of its update that still forgets (--set retract=null keeps all).
 --set takes the method's parameters (neglora list) and, before a dot, sections of a search space: training, data,
 architecture, evaluation and selection. --to writes the merged model, its base, the adapter in peft's format, and a
 card that says how to load them.
 
 examples:
   neglora unlearn --dataset digits --model tinyvit_nano --method neglora --forget 3 \\
-      --set lr=3e-3 --set targets=last.ffn --retrain --to unlearned/
+      --retrain --to unlearned/
   neglora unlearn --dataset imagefolder:photos --model resnet50 --weights mine.safetensors --method neglora \\
       --forget cat --set lr=1e-3 --set data.image_size=64 --to unlearned/
   neglora unlearn --dataset digits --model tinyvit_nano --method neglora --paper --forget '[3, 5]'
