@@ -181,14 +181,16 @@ def reproduce_command(record: Record, study: Mapping[str, Any], replicate: int =
         words.append("--no-verify")
     for name in study.get("audits") or ():
         words += ["--audit", str(name)]
-    for name, value in {**_unknown_then(str(record.cell["method"])), **record.params, **_sections(study)}.items():
+    for name, value in {**stated(record), **_sections(study)}.items():
         words += ["--set", f"{name}={_value(value)}"]
     return shlex.join(words)
 
 
-def _unknown_then(method: str) -> dict[str, Any]:
-    """What the command would begin with, and trials of versions that did not know it had the default of."""
-    return {"retract": None} if "retract" in WORKING.get(method, {}) else {}
+def stated(record: Record) -> dict[str, Any]:
+    """A configuration with what a command has to say of it: a version that did not know `retract` went without, and
+    the command would begin with it."""
+    unknown_then = {"retract": None} if "retract" in WORKING.get(str(record.cell["method"]), {}) else {}
+    return {**unknown_then, **record.params}
 
 
 def _sections(study: Mapping[str, Any]) -> dict[str, Any]:

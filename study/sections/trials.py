@@ -16,7 +16,7 @@ from neglora.record import Record, forget_title
 from study.aggregate import reproduce_command, shown, spread
 from study.plots.panels import NAMES
 from study.plots.style import setting
-from study.recommend import front_rows
+from study.recommend import front_rows, stated
 from study.sections.source import Group, Source
 from study.sections.values import count, images, megabytes, seconds
 from study.stages import one_per_trial
@@ -74,7 +74,7 @@ def trials_data(group: Group, source: Source) -> dict[str, Any]:
         tail = tail or [words(["", "", word]) for word in ends]
         settings = [
             words([name, setting(value), 0 if word in (None, f"{name}={setting(value)}") else word])
-            for (name, value), word in itertools.zip_longest(record.params.items(), own)
+            for (name, value), word in itertools.zip_longest(stated(record).items(), own)
         ]
         values = [texts(text) for metric in metrics for text in _value(record, metric)]
         costs = [texts(text) for text in _costs(record)]
@@ -127,7 +127,8 @@ def _command(record: Record, space: Mapping[str, Any]) -> tuple[str | None, list
     words = shlex.split(reproduce_command(record, space))
     first = words.index("--set") if "--set" in words else len(words)
     given = [shlex.quote(word) for word in words[first + 1 :: 2]]
-    return shlex.join(words[:first]), given[: len(record.params)], given[len(record.params) :]
+    count = len(stated(record))
+    return shlex.join(words[:first]), given[:count], given[count:]
 
 
 def _pair(record: Record) -> str:
