@@ -200,7 +200,10 @@ class Line:
         median_gap, median_interval, worst_gap: of the mean distance over the four.
         reached: share of retracted runs that reached their target; None without retraction.
         scale: median scale; None without retraction.
-        evaluations: median passes over D_f beside the ascent.
+        evaluations: median passes over D_f, forwards alone, that the retraction took.
+        epochs: median passes of the ascent, forwards and backwards.
+        longer: median of the retraction's seconds over the ascent's.
+        where_reached: the share within 2 points among runs that reached their target; None where none did.
         best: the configuration with the smallest mean gap over pairs, and that gap.
     """
 
@@ -215,6 +218,9 @@ class Line:
     reached: float | None = None
     scale: float | None = None
     evaluations: float | None = None
+    epochs: float | None = None
+    longer: float | None = None
+    where_reached: float | None = None
     best: tuple[int, float] | None = None
 
 
@@ -303,14 +309,18 @@ def _line(
     whole = {number: statistics.fmean(gaps) for number, gaps in by_configuration.items() if len(gaps) == len(PAIRS)}
     best = min(whole.items(), key=lambda item: item[1], default=None)
     line = replace(line, best=best)
-    back = [run["retraction"] for run in own if run["retraction"]]
-    if not back:
+    retracted = [(run, run["retraction"], far) for run, far in measured if run["retraction"]]
+    if not retracted:
         return line
+    reached = [_is_within(far) for _, one, far in retracted if one["reached"]]
     return replace(
         line,
-        reached=statistics.fmean(one["reached"] for one in back),
-        scale=statistics.median(one["scale"] for one in back),
-        evaluations=statistics.median(one["evaluations"] for one in back),
+        reached=statistics.fmean(one["reached"] for _, one, _ in retracted),
+        scale=statistics.median(one["scale"] for _, one, _ in retracted),
+        evaluations=statistics.median(one["evaluations"] for _, one, _ in retracted),
+        epochs=statistics.median(configuration(run["configuration"])["epochs"] for run, _, _ in retracted),
+        longer=statistics.median(one["seconds"] / (run["seconds"] - one["seconds"]) for run, one, _ in retracted),
+        where_reached=statistics.fmean(reached) if reached else None,
     )
 
 
@@ -331,6 +341,20 @@ def table_of(found: Sequence[Line]) -> Table:
             "" if one.reached is None else f"{one.reached:.2f}",
             "" if one.scale is None else f"{one.scale:.3f}",
         )
+    return table
+
+
+def cost_table(found: Sequence[Line]) -> Table:
+    table = Table(
+        title="What retraction costs beside the ascent, and what it gives where it reached its target",
+        title_justify="left",
+    )
+    for name in ("row", "forward passes over D_f", "epochs of the ascent", "seconds, ascent = 1", "within if reached"):
+        table.add_column(name, justify="left" if name == "row" else "right")
+    for one in found:
+        if one.evaluations is not None:
+            within = "" if one.where_reached is None else f"{one.where_reached:.3f}"
+            table.add_row(one.name, f"{one.evaluations:g}", f"{one.epochs:g}", f"{one.longer:.2f}", within)
     return table
 
 
@@ -427,6 +451,7 @@ def main() -> None:
             console.print(f"{place + 1} of {len(mine)} pieces, {each * (len(mine) - place - 1) / 60:.0f} min left")
     found = lines({key(run): run for run in read(arguments.runs)}.values(), references(session))
     console.print(table_of(found))
+    console.print(cost_table(found))
     told = Path(__file__).with_suffix(".json")
     known = json.loads(told.read_text(encoding="utf-8")).get("audits", {}) if told.exists() else {}
     if part == parts:
