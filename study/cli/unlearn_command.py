@@ -211,22 +211,23 @@ def _print(console: Console, result: Mapping[str, Any], arguments: argparse.Name
             highlight=False,
         )
     if (retraction := result["details"].get("retraction")) is not None:
-        console.print(_retracted(retraction), highlight=False)
+        console.print(_retracted(retraction, bool(audited)), highlight=False)
     if audited:
         console.print(f"The audits: {_verdict(result, audited)}.", highlight=False)
     if arguments.to:
         console.print(f"The unlearned model is in {arguments.to}", highlight=False, soft_wrap=True)
 
 
-def _retracted(found: Mapping[str, Any]) -> str:
-    """How far the ascent was scaled back, or why it was not."""
+def _retracted(found: Mapping[str, Any], audited: bool) -> str:
+    """How far the ascent was scaled back, or why it was not; and what that leaves open, unless audits asked."""
     aim = f"{found['target']:.0%}"
     if found["already"]:
         return f"Not retracted: the base itself gets {aim} of the images to forget wrong already."
     if not found["reached"]:
         return f"Not retracted: the ascent never got {aim} of the images to forget wrong; raise lr or epochs."
     again = "" if found["monotone"] else "; UA fell on the way, so that less of it may do as well"
-    return f"Retracted to {found['scale']:.3g} of the ascent, which keeps UA at {aim} or more{again}."
+    told = f"Retracted to {found['scale']:.3g} of the ascent, which keeps UA at {aim} or more{again}."
+    return told if audited else f"{told}\nSuch a model may still hold the class: --audit relearn --retrain asks."
 
 
 def _verdict(result: Mapping[str, Any], audited: Sequence[str]) -> str:

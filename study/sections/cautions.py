@@ -25,7 +25,12 @@ def study_cautions(source: Source) -> list[str]:
 
 def group_cautions(group: Group, source: Source) -> list[str]:
     """What applies to the numbers of one dataset x model."""
-    return [*_references(group), *_outcomes(group, forgets_classes(source)), *_attack(group, source)]
+    return [
+        *_references(group),
+        *_outcomes(group, forgets_classes(source)),
+        *_attack(group, source),
+        *_hidden(group, source),
+    ]
 
 
 def _protocol(source: Source) -> list[str]:
@@ -149,3 +154,14 @@ def _without_attack(group: Group, source: Source) -> str:
         "MIA is a quarter of the distance by which settings are ranked; without it the choice would be "
         f"{other} ({values})."
     )
+
+
+def _hidden(group: Group, source: Source) -> list[str]:
+    """A retracted model was chosen, and nothing asked what it still holds."""
+    chosen = group.recommendation.trial
+    if chosen is None or source.space.get("audits") or source.by_trial[chosen].params.get("retract") is None:
+        return []
+    return [
+        "What is recommended was retracted: it keeps the least of its ascent that forgets, and may hold the class all "
+        "the same. `audits: [relearn]` in the space asks every model how soon the class comes back."
+    ]

@@ -420,6 +420,15 @@ def test_a_choice_that_hangs_on_noise_says_what_it_would_be_without():
     assert "MIA is a quarter" not in warned([handmade.retrain(), near, far])
 
 
+def test_a_retracted_choice_that_nobody_audited_says_so():
+    whole, back = handmade.record(0), handmade.record(1)
+    back.params["retract"] = 0.99
+    words = "may hold the class all the same"
+    assert words in warned([handmade.retrain(), back])
+    assert words not in warned([handmade.retrain(), whole])
+    assert words not in warned([handmade.retrain(), back], audits=["relearn"])
+
+
 def test_the_verdict_says_what_it_does_and_how_far_it_is():
     told = page([handmade.retrain(), handmade.record(0, metrics=V(0.99, 0.96, 0.95, 0.9))]).text
     assert (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.cli.unlearn_command import _verdict
+from study.cli.unlearn_command import _retracted, _verdict
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,19 @@ def test_the_verdict_is_told_in_words(relearn, retrain, words):
         "details": {"counts": {"test_forget": 55}},
     }
     assert _verdict(result, ["relearn"]).startswith(words)
+
+
+FOUND = {"target": 0.99, "scale": 0.094, "already": False, "reached": True, "monotone": True}
+
+
+def test_a_retracted_model_that_was_not_audited_is_said_to_hold_the_class():
+    hint = "may still hold the class: --audit relearn --retrain asks"
+    assert _retracted(FOUND, False).startswith("Retracted to 0.094 of the ascent, which keeps UA at 99% or more.")
+    assert hint in _retracted(FOUND, False)
+    assert hint not in _retracted(FOUND, True)
+    assert "may do as well" in _retracted({**FOUND, "monotone": False}, True)
+    for changed, words in (({"already": True}, "the base itself gets 99%"), ({"reached": False}, "raise lr or epochs")):
+        told = _retracted({**FOUND, "scale": 1.0, **changed}, False)
+        assert told.startswith("Not retracted: ")
+        assert words in told
+        assert hint not in told
