@@ -1,6 +1,6 @@
 """How far retraction carries: the share of random configurations that end within 2 points of Retrain, with and without.
 
-    python benchmarks/retract.py                      # all, in pieces that resume: about an hour on two cores
+    python benchmarks/retract.py                      # all, in pieces that resume: 3 h on one core
     python benchmarks/retract.py --part 1/2 &         # the same, shared by two processes:
     python benchmarks/retract.py --part 2/2           #   each makes its own pieces, and prints what both have made
     python benchmarks/retract.py --configurations 5   # the first five of the twenty
@@ -70,6 +70,8 @@ ROWS = (
     ("resnet_nano", "partial_neggrad", None, 1 / 5),
     ("resnet_nano", "neggrad", None, 1.0),
     ("resnet_nano", "neggrad", None, 1 / 30),
+    ("resnet_nano", "neglora", "head", 1.0),
+    ("resnet_nano", "partial_neggrad", "head", 1.0),
 )
 Pair = tuple[int, int]
 PAIRS: tuple[Pair, ...] = tuple((forget, seed) for forget in CLASSES for seed in SEEDS)

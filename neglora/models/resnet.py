@@ -111,7 +111,7 @@ FAMILY = Family(
     last_block=_last_block,
     partial="conv+head",
     default_targets="conv",
-    working_targets="last.conv",
+    working_targets="head",
     presets={
         "paper_counts": Preset(
             "adapters on the blocks' convolutions, without stem and shortcuts, and on the head: of the published 608K "

@@ -160,7 +160,7 @@ def test_a_model_that_was_used_before(name, guard):
     [
         ("tinyvit_nano", {}, "ffn"),
         ("tinyvit_nano", {"retract": None}, "ffn"),
-        ("resnet_nano", {}, "last.conv"),
+        ("resnet_nano", {}, "head"),
         ("resnet_nano", {"retract": None}, "conv"),
     ],
 )
