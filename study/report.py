@@ -25,7 +25,7 @@ from study.sections.decision import decision_html, summary_html
 from study.sections.dial import dial_html
 from study.sections.evidence import evidence_html
 from study.sections.failures import failures_html
-from study.sections.html import Html, join, tag
+from study.sections.html import Html, coded, join, tag
 from study.sections.overview import overview_html
 from study.sections.panel import panel_html
 from study.sections.provenance import provenance_html
@@ -143,7 +143,7 @@ def _study(study: Source) -> Html:
             tag("h3", "Before you believe a number"),
             bullets(
                 [
-                    *study_cautions(study),
+                    *map(coded, study_cautions(study)),
                     "Settings were chosen with the help of retained data and of Retrain, which somebody who has only "
                     "the images to forget cannot do. The methods themselves got only what they declare.",
                 ]
@@ -169,7 +169,7 @@ def _decision(group: Group, study: Source) -> Html:
         "section",
         tag("h3", group.title),
         decision_html(group, study),
-        tag("div", bullets(warnings), class_="cautions", role="note") if warnings else None,
+        tag("div", bullets(map(coded, warnings)), class_="cautions", role="note") if warnings else None,
         tag(
             "p",
             f"Accuracies and MIA are those of the {study.reported_on} in percent, with Wilson's 95% interval and the "

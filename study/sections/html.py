@@ -48,6 +48,14 @@ def _written(child: object) -> str:
     return escape(str(child))
 
 
+def coded(text: str) -> Html:
+    """A text whose words between backticks are code; everything is escaped, and a backtick without its pair stays."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        parts[-2:] = ["`".join(parts[-2:])]
+    return join(tag("code", part) if place % 2 else part for place, part in enumerate(parts))
+
+
 def data(identifier: str, value: object) -> Html:
     """Data for a script as strict JSON. `<`, `>` and `&` are written as escapes, so that no text ends the element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))

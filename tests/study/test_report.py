@@ -10,7 +10,7 @@ import pytest
 
 from study.report import ReportError, read_study, render, write_report
 from study.sections.cautions import cautions
-from study.sections.html import Html, data, tag
+from study.sections.html import Html, coded, data, tag
 from study.sections.overview import overview
 from study.sections.provenance import fingerprints
 from study.sections.source import Source, slug
@@ -418,6 +418,20 @@ def test_a_choice_that_hangs_on_noise_says_what_it_would_be_without():
     )
     assert "without it the choice is the same" in warned([oracle, near])
     assert "MIA is a quarter" not in warned([handmade.retrain(), near, far])
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("plain", "plain"),
+        ("set `a: [b]` <now>", "set <code>a: [b]</code> &lt;now&gt;"),
+        ("`<a>` and `b`", "<code>&lt;a&gt;</code> and <code>b</code>"),
+        ("one ` alone", "one ` alone"),
+        ("`a` and ` alone", "<code>a</code> and ` alone"),
+    ],
+)
+def test_words_between_backticks_are_code(text, html):
+    assert coded(text) == html
 
 
 def test_a_retracted_choice_that_nobody_audited_says_so():
