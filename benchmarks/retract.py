@@ -1,7 +1,7 @@
 """How far retraction carries: the share of random configurations that end within 2 points of Retrain, with and without.
 
-    python benchmarks/retract.py                      # all, in pieces that resume: 3 h on one core
-    python benchmarks/retract.py --part 1/2 &         # the same, shared by two processes:
+    python benchmarks/retract.py                      # all, in pieces that resume
+    python benchmarks/retract.py --part 1/2 &         # the same, shared by two processes in some two hours:
     python benchmarks/retract.py --part 2/2           #   each makes its own pieces, and prints what both have made
     python benchmarks/retract.py --configurations 5   # the first five of the twenty
     python benchmarks/retract.py --print              # only the tables, of what there is
@@ -12,7 +12,8 @@ rates are lower, have a second row with rates of 1/30 and 1/5 of these. Each con
 the digits with two seeds, with the whole ascent and retracted to a UA of 0.99, and measured on the whole test set.
 
 A run is within 2 points where UA, RA, TA and MIA all differ from Retrain's by at most 0.02. MIA is noise where the
-attack has no signal, so that the share without it stands beside. Intervals are percentiles of a bootstrap that draws
+attack has no signal, so that the share without it stands beside. What `neglora unlearn` does unless told otherwise is
+measured on the same pairs. Intervals are percentiles of a bootstrap that draws
 (class, seed) pairs, all configurations of a pair together. The ceiling is Retrain with the other seed.
 
 Runs are kept in `benchmarks/retract.jsonl`, a line each, and what is printed in `benchmarks/retract.json`.
@@ -38,7 +39,9 @@ from rich.table import Table
 
 from neglora.data import parse_forget
 from neglora.methods import METHODS
+from neglora.models import family_of, model_shape
 from neglora.objectives import GAP_METRICS
+from neglora.parameters import WORKING
 from neglora.prerequisites import base_of, ensure, retrain_of
 from neglora.replicate import measure_base, reference, run_replicate
 from neglora.session import Session
@@ -205,7 +208,11 @@ class Line:
         evaluations: median passes over D_f, forwards alone, that the retraction took.
         epochs: median passes of the ascent, forwards and backwards.
         longer: median of the retraction's seconds over the ascent's.
+        seconds: median of the retraction's.
         where_reached: the share within 2 points among runs that reached their target; None where none did.
+        at_lower, at_highest: the share within 2 points at the lower rates, and in the quarter of the configurations
+            with the highest ones.
+        losses: median distances in RA and TA.
         best: the configuration with the smallest mean gap over pairs, and that gap.
     """
 
@@ -222,7 +229,11 @@ class Line:
     evaluations: float | None = None
     epochs: float | None = None
     longer: float | None = None
+    seconds: float | None = None
     where_reached: float | None = None
+    at_lower: float | None = None
+    at_highest: float | None = None
+    losses: tuple[float, float] | None = None
     best: tuple[int, float] | None = None
 
 
@@ -315,6 +326,13 @@ def _line(
     if not retracted:
         return line
     reached = [_is_within(far) for _, one, far in retracted if one["reached"]]
+    numbers = sorted({run["configuration"] for run in own}, key=lambda number: configuration(number)["lr"])
+    highest = numbers[-max(1, len(numbers) // 4) :]
+    at_highest, at_lower = (
+        [_is_within(far) for run, far in measured if (run["configuration"] in highest) == wanted]
+        for wanted in (True, False)
+    )
+    known = [far for _, far in measured if far is not None]
     return replace(
         line,
         reached=statistics.fmean(one["reached"] for _, one, _ in retracted),
@@ -322,12 +340,18 @@ def _line(
         evaluations=statistics.median(one["evaluations"] for _, one, _ in retracted),
         epochs=statistics.median(configuration(run["configuration"])["epochs"] for run, _, _ in retracted),
         longer=statistics.median(one["seconds"] / (run["seconds"] - one["seconds"]) for run, one, _ in retracted),
+        seconds=statistics.median(one["seconds"] for _, one, _ in retracted),
         where_reached=statistics.fmean(reached) if reached else None,
+        at_lower=statistics.fmean(at_lower) if at_lower else None,
+        at_highest=statistics.fmean(at_highest),
+        losses=(statistics.median(far[1] for far in known), statistics.median(far[2] for far in known))
+        if known
+        else None,
     )
 
 
-def table_of(found: Sequence[Line]) -> Table:
-    table = Table(title="Random configurations within 2 points of Retrain in UA, RA, TA and MIA", title_justify="left")
+def table_of(found: Sequence[Line], what: str) -> Table:
+    table = Table(title=f"{what} within 2 points of Retrain in UA, RA, TA and MIA", title_justify="left")
     for name in ("row", "runs", "within", "95%", "no MIA", "median gap", "95%", "worst", "reached", "scale"):
         table.add_column(name, justify="left" if name == "row" else "right")
     for one in found:
@@ -346,18 +370,35 @@ def table_of(found: Sequence[Line]) -> Table:
     return table
 
 
-def cost_table(found: Sequence[Line]) -> Table:
-    table = Table(
-        title="What retraction costs beside the ascent, and what it gives where it reached its target",
-        title_justify="left",
-    )
-    for name in ("row", "forward passes over D_f", "epochs of the ascent", "seconds, ascent = 1", "within if reached"):
+def retraction_table(found: Sequence[Line]) -> Table:
+    table = Table(title="What retraction costs beside the ascent, and where it works", title_justify="left")
+    names = ("passes", "epochs", "seconds", "/ ascent", "if reached", "lower lr", "highest lr", "RA off", "TA off")
+    for name in ("row", *names):
         table.add_column(name, justify="left" if name == "row" else "right")
     for one in found:
         if one.evaluations is not None:
-            within = "" if one.where_reached is None else f"{one.where_reached:.3f}"
-            table.add_row(one.name, f"{one.evaluations:g}", f"{one.epochs:g}", f"{one.longer:.2f}", within)
+            shares = (one.where_reached, one.at_lower, one.at_highest, *(one.losses or (None, None)))
+            costs = (f"{one.evaluations:g}", f"{one.epochs:g}", f"{one.seconds:.2f}", f"{one.longer:.2f}")
+            table.add_row(one.name, *costs, *("" if share is None else f"{share:.3f}" for share in shares))
     return table
+
+
+def defaults(session: Session, aims: Mapping[tuple[str, int, int], Mapping[str, Any]]) -> list[Line]:
+    """What `neglora unlearn` does unless told otherwise, on every pair; for ResNets on their last stage as well."""
+    tried = [(model, method, None) for model in SPARSITIES for method in WORKING]
+    found = []
+    for model, method, targets in [*tried, ("resnet_nano", "neglora", "last.conv")]:
+        params = WORKING[method] | {"sparsity": 0.0}
+        if method == "neglora":
+            family = family_of(model_shape(model, num_classes=10, image_size=32, channels=3))
+            params["targets"] = targets or family.working_targets or family.default_targets
+        resolved, runs = METHODS[method].resolve(params), []
+        for pair in PAIRS:
+            made, _ = run_replicate(session, setting_of(model), method, resolved, *pair)
+            runs.append((pair, distances(made["metrics"], aims[(model, *pair)], GAP_METRICS)))
+        words = " ".join([method, *([params["targets"]] if "targets" in params else [])])
+        found.append(line_of(f"{model}, dense, {words}, {'as default' if targets is None else 'in its place'}", runs))
+    return found
 
 
 def audit_best(session: Session, found: Sequence[Line], console: Console, known: dict[str, Any]) -> dict[str, Any]:
@@ -451,15 +492,19 @@ def main() -> None:
         if ran % 50 == 0:
             each = (time.perf_counter() - spent) / ran
             console.print(f"{place + 1} of {len(mine)} pieces, {each * (len(mine) - place - 1) / 60:.0f} min left")
-    found = lines({key(run): run for run in read(arguments.runs)}.values(), references(session))
-    console.print(table_of(found))
-    console.print(cost_table(found))
+    aims = references(session)
+    found = lines({key(run): run for run in read(arguments.runs)}.values(), aims)
+    console.print(table_of(found, "Random configurations"))
+    console.print(retraction_table(found))
     told = Path(__file__).with_suffix(".json")
     known = json.loads(told.read_text(encoding="utf-8")).get("audits", {}) if told.exists() else {}
     if part == parts:
+        usual = defaults(session, aims)
+        console.print(table_of(usual, "What `neglora unlearn` does by default"))
         known = audit_best(session, found, console, known)
         console.print(audit_table(known))
-        told.write_text(json.dumps({"lines": [asdict(one) for one in found], "audits": known}, indent=1) + "\n")
+        written = {"lines": [asdict(one) for one in found], "defaults": [asdict(one) for one in usual], "audits": known}
+        told.write_text(json.dumps(written, indent=1) + "\n")
 
 
 if __name__ == "__main__":

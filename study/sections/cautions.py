@@ -159,7 +159,11 @@ def _without_attack(group: Group, source: Source) -> str:
 def _hidden(group: Group, source: Source) -> list[str]:
     """A retracted model was chosen, and nothing asked what it still holds."""
     chosen = group.recommendation.trial
-    if chosen is None or source.space.get("audits") or source.by_trial[chosen].params.get("retract") is None:
+    if chosen is None or source.space.get("audits"):
+        return []
+    found = [(one.get("details") or {}).get("retraction") for one in source.by_trial[chosen].replicates]
+    # At a scale of 1 the whole ascent was kept.
+    if not any(retraction and retraction["scale"] < 1 for retraction in found):
         return []
     return [
         "What is recommended was retracted: it keeps the least of its ascent that forgets, and may hold the class all "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -50,9 +51,7 @@ def _written(child: object) -> str:
 
 def coded(text: str) -> Html:
     """A text whose words between backticks are code; everything is escaped, and a backtick without its pair stays."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        parts[-2:] = ["`".join(parts[-2:])]
+    parts = re.split("`([^`]+)`", text)
     return join(tag("code", part) if place % 2 else part for place, part in enumerate(parts))
 
 

@@ -435,12 +435,16 @@ def test_words_between_backticks_are_code(text, html):
 
 
 def test_a_retracted_choice_that_nobody_audited_says_so():
-    whole, back = handmade.record(0), handmade.record(1)
-    back.params["retract"] = 0.99
-    words = "may hold the class all the same"
-    assert words in warned([handmade.retrain(), back])
-    assert words not in warned([handmade.retrain(), whole])
-    assert words not in warned([handmade.retrain(), back], audits=["relearn"])
+    def warning(scale, **changes):
+        record = handmade.record(0)
+        record.replicates[0]["details"] = {"retraction": scale and {"scale": scale}}
+        return "may hold the class all the same" in warned([handmade.retrain(), record], **changes)
+
+    assert warning(0.25)
+    assert not warning(0.25, audits=["relearn"])
+    assert not warning(1.0), "the whole ascent was kept"
+    assert not warning(None)
+    assert "may hold the class" not in warned([handmade.retrain(), handmade.record(0)])
 
 
 def test_the_verdict_says_what_it_does_and_how_far_it_is():
